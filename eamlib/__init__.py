@@ -1,0 +1,24 @@
+"""Dynamic convolution, DyNet and EAM: a small, tested library under a book that explains them.
+
+``import eamlib`` needs PyTorch alone. Counting FLOPs (fvcore), data (torchvision, scikit-learn), plots and
+exercises import what they need where they are used.
+"""
+
+from eamlib import functional, layers
+from eamlib.budget import BUDGETS, Budget, budget
+from eamlib.cost import Cost, cost
+from eamlib.models import create_model, list_models
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BUDGETS",
+    "Budget",
+    "Cost",
+    "budget",
+    "cost",
+    "create_model",
+    "functional",
+    "layers",
+    "list_models",
+]

@@ -1,0 +1,144 @@
+"""``python -m eamlib``: the papers' cost tables, and training runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, 1 where a run diverged, 2 where an argument was wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError) as error:
+        print(f"eamlib {options.command}: {error}", file=sys.stderr)
+        return 1 if isinstance(error, FloatingPointError) else 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m eamlib", description="Dynamic convolution and EAM: what they cost and how they train."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    cost = commands.add_parser(
+        "cost",
+        help="the EAM paper's cost tables, recomputed",
+        description="Every row of the EAM paper's cost tables: parameters and FLOPs as printed and as counted here "
+        "(fvcore, eval mode, batch 1, 3 × 224 × 224, 100 classes), and where the FLOPs go.",
+    )
+    cost.set_defaults(run=_cost)
+
+    train = commands.add_parser(
+        "train",
+        help="train a network and print its accuracy epoch by epoch",
+        description="Train a network on 32 × 32 images. Without --data and --epochs the budget decides "
+        "(EAMLIB_BUDGET=smoke|laptop|colab|full).",
+    )
+    train.add_argument("model", nargs="?", default="mobilenet_v1", help="the network (default: %(default)s)")
+    train.add_argument("--conv", default="static", help="static, dynamic, eam-rcr, … (default: %(default)s)")
+    train.add_argument("--width", type=float, default=0.25, help="width multiplier (default: %(default)s)")
+    train.add_argument("--data", help="digits or fashion_mnist")
+    train.add_argument("--epochs", type=int, help="passes over the training images")
+    train.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
+    train.add_argument("--learning-rate", type=float, default=0.1, help="its maximum (default: %(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="of weights and order (default: %(default)s)")
+    train.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
+    train.add_argument("--json", metavar="FILE", help="also write a record of the run; never overwrites one")
+    train.set_defaults(run=_train)
+    return parser
+
+
+def _cost(options: argparse.Namespace) -> None:
+    from eamlib.papers.eam import cost_table
+
+    print("Paper: Ding et al. 2021. Ours: counted now by fvcore; a multiply-add counts as one FLOP. Figures in M.\n")
+    head = f"{'':<31}{'parameters':^32}  {'FLOPs':^27}  {'share of the FLOPs (%)':>22}"
+    columns = ("paper", "ours", "difference")
+    print(head)
+    print(
+        f"{'network':<31}{columns[0]:>8} {columns[1]:>12} {columns[2]:>10}  {columns[0]:>7} {columns[1]:>8} "
+        f"{columns[2]:>10}  {'conv.':>6} {'attention':>9} {'aggregation':>11}"
+    )
+    remarks = []
+    for row, ours in cost_table():
+        mark = ""
+        if row.remark:
+            if row.remark not in remarks:
+                remarks.append(row.remark)
+            mark = "*" * (remarks.index(row.remark) + 1)
+        share = {part: 100 * flops / ours.flops for part, flops in ours.by_part.items()}
+        print(
+            f"{row.network:<31}{_millions(row.parameters)[:6] + mark:>8} {ours.parameters:>12,} "
+            f"{_difference(ours.parameters, row.parameters, 3):>10}  {_millions(row.flops):>7} "
+            f"{ours.flops / 1e6:>8.2f} {_difference(ours.flops, row.flops, 2):>10}  {share['convolution']:>6.2f} "
+            f"{share['attention']:>9.2f} {share['aggregation']:>11.2f}"
+        )
+    print("\nThe rest of the FLOPs is batch normalisation and the classifier.")
+    for i, remark in enumerate(remarks, start=1):
+        print(f"{'*' * i} {remark}")
+
+
+def _millions(printed: float | None) -> str:
+    return "–" if printed is None else f"{printed:.2f}"
+
+
+def _difference(ours: int, printed: float | None, digits: int) -> str:
+    return "–" if printed is None else f"{ours / 1e6 - printed:+.{digits}f}"
+
+
+def _train(options: argparse.Namespace) -> None:
+    from eamlib import budget, create_model, data, records
+    from eamlib.training import fit, pick_device, seed_everything
+
+    plan = budget()
+    name = options.data or plan.dataset
+    epochs = plan.epochs if options.epochs is None else options.epochs
+    device = pick_device(options.device)
+    if options.json:
+        records.refuse_existing(options.json)
+    train, test = data.load(name), data.load(name, train=False)
+    seed_everything(options.seed)
+    model = create_model(
+        options.model,
+        options.conv,
+        num_classes=len(train.classes),
+        width_mult=options.width,
+        stem_stride=1,
+    )
+    history = fit(
+        model,
+        train,
+        test,
+        epochs=epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        device=device,
+    )
+    for line in history:
+        print(
+            f"epoch {line['epoch']:>3}  loss {line['loss']:.4f}  train {line['train_accuracy']:6.2f} %  "
+            f"test {line['test_accuracy']:6.2f} %  {line['seconds']:.1f} s"
+        )
+    if options.json:
+        configuration = {
+            "model": options.model,
+            "conv": options.conv,
+            "width_mult": options.width,
+            "stem_stride": 1,
+            "data": name,
+            "epochs": epochs,
+            "batch_size": options.batch_size,
+            "learning_rate": options.learning_rate,
+            "seed": options.seed,
+        }
+        record = {"configuration": configuration, "history": history, **records.provenance(device)}
+        records.write(record, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

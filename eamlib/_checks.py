@@ -1,0 +1,39 @@
+"""Checks of arguments. Every message names the argument, the value that came and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``allowed``, else raise a ``ValueError`` that suggests the nearest."""
+    allowed = list(allowed)
+    if isinstance(value, str) and value in allowed:
+        return value
+    near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{argument} = {value!r} is unknown.{hint} Allowed: {', '.join(allowed)}.")
+
+
+def positive_int(argument: str, value: object) -> int:
+    """Return ``value`` if it is an integer of at least 1, else raise a ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{argument} = {value!r} must be an integer of at least 1.")
+    return value
+
+
+def positive_number(argument: str, value: object) -> float:
+    """Return ``value`` as a float if it is a finite number above 0, else raise a ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{argument} = {value!r} must be a finite number above 0.")
+    return float(value)
+
+
+def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
+    """Return ``value`` if its shape is ``[B, channels, H, W]``, else raise a ``ValueError``."""
+    if value.dim() != 4 or value.shape[1] != channels:
+        raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].")
+    return value

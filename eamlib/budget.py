@@ -1,0 +1,48 @@
+"""One switch for effort: ``EAMLIB_BUDGET=smoke|laptop|colab|full``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from eamlib._checks import one_of
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a training cell may spend.
+
+    Attributes:
+        name: of the budget.
+        dataset: what to train on, a name for :func:`eamlib.data.load`.
+        epochs: passes over the training images.
+    """
+
+    name: str
+    dataset: str
+    epochs: int
+
+
+BUDGETS = {
+    b.name: b
+    for b in (
+        Budget("smoke", "digits", 6),  # seconds on a CPU: the book's build and the tests
+        Budget("laptop", "fashion_mnist", 5),  # minutes on a CPU
+        Budget("colab", "fashion_mnist", 10),  # minutes on a T4
+        Budget("full", "fashion_mnist", 200),  # the schedule of the papers
+    )
+}
+
+
+def budget(name: str | None = None) -> Budget:
+    """The budget called ``name``; without a name that of ``EAMLIB_BUDGET``, or colab with CUDA and smoke without.
+
+    Raises:
+        ValueError: if there is no such budget.
+    """
+    if name is None:
+        name = os.environ.get("EAMLIB_BUDGET") or ("colab" if torch.cuda.is_available() else "smoke")
+        return BUDGETS[one_of("EAMLIB_BUDGET", name, BUDGETS)]
+    return BUDGETS[one_of("budget", name, BUDGETS)]

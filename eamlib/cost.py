@@ -1,0 +1,120 @@
+"""What a network costs: parameters, and FLOPs as fvcore counts them.
+
+fvcore counts one multiply-add as one FLOP, batch normalisation in eval mode as two a value and pooling as one a
+value read; it does not see element-wise products, means or softmax.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from eamlib.layers import DynamicConv2d, EAMAttention, KernelAttention, SqueezeExcitation
+
+PARTS = ("convolution", "attention", "aggregation", "normalization", "classifier")
+_ATTENTIONS = (KernelAttention, EAMAttention, SqueezeExcitation)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The price of one image.
+
+    Attributes:
+        parameters: learnable numbers.
+        flops: multiply-adds by fvcore's rules, eval mode, batch 1.
+        by_part: ``flops`` split into convolution, attention (what computes the mixing weights, and
+            squeeze-and-excitation), aggregation (mixing the kernels), normalization and classifier (the final
+            pooling and linear layer, and whatever lies outside the other four). The parts sum to ``flops``.
+    """
+
+    parameters: int
+    flops: int
+    by_part: dict[str, int]
+
+
+def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> Cost:
+    """Count the parameters of ``model`` and the FLOPs of one forward pass over one image.
+
+    A dynamic convolution is counted in its aggregated form, mix the kernels and then convolve, whichever strategy
+    the layer is set to run with. ``model`` is left as it was, its mode and strategies included.
+
+    Args:
+        model: any module that takes ``[1, *input_size]``.
+        input_size: (channels, height, width).
+
+    Raises:
+        ValueError: if ``input_size`` is not three positive integers.
+    """
+    if len(input_size) != 3 or any(not isinstance(n, int) or n < 1 for n in input_size):
+        raise ValueError(
+            f"input_size = {input_size!r} must be (channels, height, width), three integers of at least 1."
+        )
+    own = _own_operations(model, input_size)
+    parts = dict.fromkeys(PARTS, 0)
+    modules = dict(model.named_modules())
+    in_attention = {
+        f"{name}.{inner}".strip(".")
+        for name, module in modules.items()
+        if isinstance(module, _ATTENTIONS)
+        for inner, _ in module.named_modules()
+    }
+    for name, operations in own.items():
+        for operation, flops in operations.items():
+            parts[_part(name, operation, modules[name], in_attention)] += round(flops)
+    return Cost(
+        parameters=sum(p.numel() for p in model.parameters()), flops=sum(parts.values()), by_part=parts
+    )
+
+
+def _part(name: str, operation: str, module: nn.Module, in_attention: set[str]) -> str:
+    if name in in_attention:
+        return "attention"
+    if operation == "conv":
+        return "convolution"
+    if operation == "batch_norm":
+        return "normalization"
+    if isinstance(module, DynamicConv2d):
+        return "aggregation"
+    return "classifier"
+
+
+def _own_operations(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, dict[str, float]]:
+    """FLOPs by module and operation, those of the submodules taken out."""
+    example = next(model.parameters(), torch.zeros(()))
+    image = torch.zeros(1, *input_size, device=example.device, dtype=example.dtype)
+    with _counting(model), torch.no_grad(), warnings.catch_warnings():
+        # fvcore uses torch.jit, on import and to trace; its successor it does not know yet.
+        warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(model, image)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        total = analysis.by_module_and_operator()
+    children = {name: [n for n, _ in module.named_children()] for name, module in model.named_modules()}
+    own = {}
+    for name, operations in total.items():
+        inner = [total[f"{name}.{child}".strip(".")] for child in children[name]]
+        own[name] = {op: flops - sum(i.get(op, 0) for i in inner) for op, flops in operations.items()}
+    return own
+
+
+@contextmanager
+def _counting(model: nn.Module) -> Iterator[None]:
+    """Eval mode and the aggregated form while counting, then everything as before."""
+    training = {module: module.training for module in model.modules()}
+    strategies = {m: m.strategy for m in model.modules() if isinstance(m, DynamicConv2d)}
+    try:
+        model.eval()
+        for module in strategies:
+            module.strategy = "grouped"
+        yield
+    finally:
+        for module, strategy in strategies.items():
+            module.strategy = strategy
+        for module, mode in training.items():
+            module.training = mode

@@ -1,0 +1,89 @@
+"""Exercises that answer at once: ``quiz("01.1")`` on the page and in Colab, ``check("01.3", yours)`` under a kernel.
+
+A chapter's questions and checks live in the module of its number (``ch01`` …), as two dictionaries: ``QUIZZES``, an
+exercise's list of questions, and ``CHECKS``, an exercise's checker: a function of the reader's answer that returns
+None where the answer is right and a hint where it is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eamlib._checks import one_of
+from eamlib.exercises import ch01, ch02, ch05, ch09
+
+_CHAPTERS = (ch01, ch02, ch05, ch09)
+QUIZZES: dict[str, list[dict]] = {key: value for chapter in _CHAPTERS for key, value in chapter.QUIZZES.items()}
+CHECKS: dict[str, Callable] = {key: value for chapter in _CHAPTERS for key, value in chapter.CHECKS.items()}
+
+
+class _NotAnswered(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to an answer. ``passed`` is True, False, or None where nothing was answered yet."""
+
+    exercise: str
+    passed: bool | None
+    message: str
+
+    def __str__(self) -> str:
+        sign = {True: "✓ Right.", False: "✗ Not yet.", None: "… No answer yet."}[self.passed]
+        return f"{self.exercise}  {sign} {self.message}".rstrip()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        kind = {True: "right", False: "wrong", None: "open"}[self.passed]
+        return f'<p class="verdict verdict-{kind}">{html.escape(str(self))}</p>'
+
+
+def check(exercise: str, answer: object) -> Verdict:
+    """Judge an answer to a code exercise.
+
+    Args:
+        exercise: its number, "01.3" say.
+        answer: a value, a function or a class, as the exercise asks for. ``...`` or a function that returns ``...``
+            or None counts as not answered.
+
+    Raises:
+        ValueError: if there is no such exercise. Errors inside the answer are not raised: they are the verdict.
+    """
+    checker = CHECKS[one_of("exercise", exercise, CHECKS)]
+    try:
+        if answer is None or answer is ...:
+            raise _NotAnswered
+        is_function = callable(answer) and not isinstance(answer, type)
+        hint = checker(_must_answer(answer) if is_function else answer)
+    except _NotAnswered:
+        return Verdict(exercise, None, "Put yours in place of the dots and run the cell again.")
+    except Exception as error:  # the reader's code may fail in any way; say how, and let them go on
+        return Verdict(exercise, False, f"Your code raised {type(error).__name__}: {error}")
+    return Verdict(exercise, hint is None, hint or "")
+
+
+def quiz(exercise: str) -> None:
+    """Show the questions of an exercise; they answer at once, without a kernel (jupyterquiz).
+
+    Raises:
+        ValueError: if there is no such exercise.
+    """
+    from jupyterquiz import display_quiz
+
+    display_quiz(QUIZZES[one_of("exercise", exercise, QUIZZES)], shuffle_answers=False)
+
+
+def _must_answer(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        result = function(*args, **kwargs)
+        if result is None or result is ...:
+            raise _NotAnswered
+        return result
+
+    return wrapper

@@ -1,0 +1,4 @@
+"""Exercises of chapter 09."""
+
+QUIZZES = {}
+CHECKS = {}

@@ -1,0 +1,33 @@
+"""The bricks: convolutions, channel selections, attentions, and the dynamic convolution made of them."""
+
+from eamlib.layers.attention import EAMAttention, KernelAttention, SqueezeExcitation, set_temperature
+from eamlib.layers.convolution import ClassifierHead, ConvNormAct, DepthwiseSeparable
+from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.selection import (
+    SELECTIONS,
+    ChannelGroups,
+    ChannelQuarter,
+    EveryNthChannel,
+    RandomChannels,
+    channel_selection,
+)
+from eamlib.layers.spec import CONVS, conv_builder
+
+__all__ = [
+    "CONVS",
+    "SELECTIONS",
+    "ChannelGroups",
+    "ChannelQuarter",
+    "ClassifierHead",
+    "ConvNormAct",
+    "DepthwiseSeparable",
+    "DynamicConv2d",
+    "EAMAttention",
+    "EveryNthChannel",
+    "KernelAttention",
+    "RandomChannels",
+    "SqueezeExcitation",
+    "channel_selection",
+    "conv_builder",
+    "set_temperature",
+]

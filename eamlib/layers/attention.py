@@ -1,0 +1,176 @@
+"""Attentions: over channels (squeeze-and-excitation) and over the K kernels of a dynamic convolution.
+
+Hu et al. 2018, https://arxiv.org/abs/1709.01507 (squeeze-and-excitation); Chen et al. 2020,
+https://arxiv.org/abs/1912.03458 (attention over kernels, temperature); Ding et al. 2021,
+https://doi.org/10.3390/app11073111 (EAM: the same attention, reading a few channels).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eamlib._checks import feature_maps, one_of, positive_int, positive_number
+from eamlib.layers.selection import channel_selection
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale every channel by a gate in (0, 1) computed from all channels' means: ``[B, C, H, W]`` to the same.
+
+    Global average pool, FC(C -> C / reduction), ReLU, FC(C / reduction -> C), sigmoid, multiply.
+
+    Args:
+        channels: C.
+        reduction: the hidden layer has C // reduction units, at least 1.
+
+    Source: Hu et al. 2018, section 3.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        self.channels = channels
+        hidden = max(1, positive_int("channels", channels) // positive_int("reduction", reduction))
+        self.excite = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid()
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        means = F.adaptive_avg_pool2d(feature_maps("input", input, self.channels), 1).flatten(1)
+        return input * self.excite(means)[:, :, None, None]
+
+
+class _SoftmaxAttention(nn.Module):
+    """descriptor -> FC (no bias) -> ReLU -> FC -> softmax at a temperature: ``[B, C, H, W] -> [B, K]``.
+
+    What the two attentions of the book share. The biases are where the EAM paper's parameter counts require them:
+    none in the first linear layer, one in the second.
+    """
+
+    def __init__(self, features: int, hidden: int, num_kernels: int, temperature: float, device, dtype):
+        super().__init__()
+        factory = {"device": device, "dtype": dtype}
+        self.predict = nn.Sequential(
+            nn.Linear(features, hidden, bias=False, **factory),
+            nn.ReLU(),
+            nn.Linear(hidden, positive_int("num_kernels", num_kernels), **factory),
+        )
+        # A buffer, so that a network saved in the middle of an annealing schedule comes back as it was.
+        start = positive_number("temperature", temperature)
+        self.register_buffer("temperature", torch.tensor(start, **factory))
+
+    def descriptor(self, input: Tensor) -> Tensor:
+        """What the attention sees of the input, ``[B, C, H, W] -> [B, features]``."""
+        raise NotImplementedError
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softmax(self.predict(self.descriptor(input)) / self.temperature, dim=1)
+
+
+class KernelAttention(_SoftmaxAttention):
+    """Attention over K kernels that reads the mean of every channel: ``[B, C, H, W] -> [B, K]``, rows sum to 1.
+
+    Global average pool, FC(C -> C / reduction), ReLU, FC(C / reduction -> K), softmax(· / temperature).
+
+    Args:
+        in_channels: C.
+        num_kernels: K.
+        reduction: the hidden layer has C // reduction units, at least 1.
+        temperature: above 1 flattens the softmax. Kept in the state dict; see :func:`set_temperature`.
+
+    Raises:
+        ValueError: if a count is below 1, or ``temperature`` is not a finite number above 0.
+
+    Source: Chen et al. 2020, section 3.2; it is the attention of what Ding et al. 2021 call DyNet.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_kernels: int = 4,
+        reduction: int = 4,
+        temperature: float = 1.0,
+        *,
+        device=None,
+        dtype=None,
+    ):
+        hidden = max(1, positive_int("in_channels", in_channels) // positive_int("reduction", reduction))
+        super().__init__(in_channels, hidden, num_kernels, temperature, device, dtype)
+        self.in_channels = in_channels
+
+    def descriptor(self, input: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(feature_maps("input", input, self.in_channels), 1).flatten(1)
+
+
+class EAMAttention(_SoftmaxAttention):
+    """Attention over K kernels that reads n channels, pooled to p × p: ``[B, C, H, W] -> [B, K]``, rows sum to 1.
+
+    Select n of the C channels, adaptive pool to p × p, flatten (n · p² numbers), FC(n · p² -> hidden), ReLU,
+    FC(hidden -> K), softmax(· / temperature). Its size does not grow with C, except for the selections that take a
+    fraction of the channels.
+
+    Args:
+        in_channels: C.
+        num_kernels: K.
+        select: ``"rcr"``, ``"cgr"``, ``"cgr-max"``, ``"stride"`` (every 4th channel) or ``"slice0"`` … ``"slice3"``
+            (one quarter of the channels); see :mod:`eamlib.layers.selection`.
+        channels: n, for RCR, CGR and CGR-MAX.
+        pool: ``"avg"`` or ``"max"``.
+        output_size: p. A map smaller than p × p is not an error: adaptive pooling then repeats pixels.
+        hidden: width of the hidden layer. The paper does not print it; 10 is the width its parameter counts need.
+        temperature: as in :class:`KernelAttention`.
+        seed: of RCR's draw; None takes the global generator.
+
+    Raises:
+        ValueError: if n is larger than C, a count is below 1, or a name is unknown.
+
+    Source: Ding et al. 2021, section 3.3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_kernels: int = 4,
+        *,
+        select: str = "rcr",
+        channels: int = 4,
+        pool: str = "avg",
+        output_size: int = 5,
+        hidden: int = 10,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        device=None,
+        dtype=None,
+    ):
+        selection = channel_selection(select, in_channels, channels, seed)
+        features = selection.out_channels * positive_int("output_size", output_size) ** 2
+        super().__init__(
+            features, positive_int("hidden", hidden), num_kernels, temperature, device, dtype
+        )
+        self.select = selection.to(device)
+        self.pool = one_of("pool", pool, ("avg", "max"))
+        self.output_size = output_size
+
+    def descriptor(self, input: Tensor) -> Tensor:
+        pool = F.adaptive_avg_pool2d if self.pool == "avg" else F.adaptive_max_pool2d
+        return pool(self.select(input), self.output_size).flatten(1)
+
+    def extra_repr(self) -> str:
+        return f"pool={self.pool}, output_size={self.output_size}"
+
+
+def set_temperature(module: nn.Module, temperature: float) -> None:
+    """Set the softmax temperature of every kernel attention inside ``module``.
+
+    Chen et al. 2020 (section 3.2) start at 30, where all kernels are used nearly alike, and come down to 1 over
+    the first epochs.
+
+    Raises:
+        ValueError: if ``temperature`` is not a finite number above 0, or ``module`` holds no kernel attention.
+    """
+    positive_number("temperature", temperature)
+    attentions = [m for m in module.modules() if isinstance(m, _SoftmaxAttention)]
+    if not attentions:
+        raise ValueError(f"module = {type(module).__name__} holds no kernel attention; nothing has a temperature.")
+    for attention in attentions:
+        attention.temperature.fill_(temperature)

@@ -1,0 +1,72 @@
+"""Static bricks of the lightweight networks: conv-norm-activation, the depthwise separable block, the head.
+
+Howard et al. 2017, https://arxiv.org/abs/1704.04861 (the block, figure 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+ConvBuilder = Callable[..., nn.Module]
+
+
+def static_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
+    """A plain convolution as the networks use it: odd kernel, padded to keep the size at stride 1, no bias."""
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
+    )
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, batch normalisation, activation: ``[B, C, H, W] -> [B, O, H / stride, W / stride]``.
+
+    Args:
+        conv: what builds the convolution from (in_channels, out_channels, kernel_size, stride, groups).
+        activation: a module class, or None for a linear output.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        *,
+        conv: ConvBuilder = static_conv,
+        activation: Callable[[], nn.Module] | None = nn.ReLU,
+    ):
+        parts = [conv(in_channels, out_channels, kernel_size, stride, groups), nn.BatchNorm2d(out_channels)]
+        if activation is not None:
+            parts.append(activation())
+        super().__init__(*parts)
+
+
+class DepthwiseSeparable(nn.Sequential):
+    """A 3 × 3 convolution a channel, then a 1 × 1 convolution across channels, each normalised and rectified.
+
+    ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. It costs C · H' · W' · (9 + O) multiply-adds where the
+    standard convolution costs C · H' · W' · 9 · O.
+
+    Args:
+        conv: what both convolutions are made of; see :func:`eamlib.layers.conv_builder`.
+
+    Source: Howard et al. 2017, section 3.1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *, conv: ConvBuilder = static_conv):
+        super().__init__(
+            ConvNormAct(in_channels, in_channels, 3, stride, groups=in_channels, conv=conv),
+            ConvNormAct(in_channels, out_channels, 1, conv=conv),
+        )
+
+
+class ClassifierHead(nn.Sequential):
+    """Global average pool, dropout, linear: ``[B, C, H, W] -> [B, num_classes]`` (logits)."""
+
+    def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.0):
+        super().__init__(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(in_channels, num_classes)
+        )

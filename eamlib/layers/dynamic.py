@@ -1,0 +1,111 @@
+"""The dynamic convolution: K kernels, mixed anew for every image by an attention.
+
+Chen et al. 2020, https://arxiv.org/abs/1912.03458. Ding et al. 2021 call a network of these DyNet; the DyNet of
+Zhang et al. 2020 is another operator.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from eamlib._checks import one_of, positive_int
+from eamlib.functional import dynamic_conv2d
+from eamlib.layers.attention import KernelAttention
+
+
+class DynamicConv2d(nn.Module):
+    """A drop-in for :class:`torch.nn.Conv2d` whose kernel depends on the input: ``[B, C, H, W] -> [B, O, H', W']``.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``nn.Conv2d``.
+        num_kernels: K.
+        attention: a module ``[B, C, H, W] -> [B, K]``. None makes a ``KernelAttention(in_channels, num_kernels)``;
+            an ``EAMAttention`` makes it the convolution of EAM.
+        strategy: how it is run, see :func:`eamlib.functional.dynamic_conv2d`.
+        device, dtype: of the parameters that this layer makes.
+
+    ``weight`` is ``[K, O, C / groups, kh, kw]``, ``bias`` is ``[K, O]`` or None. Each of the K kernels is
+    initialised as an ``nn.Conv2d`` of its own: an initialiser that sees the whole 5-D tensor takes the wrong fan-in.
+
+    Raises:
+        ValueError: if a count is below 1, ``groups`` does not divide the channels, or a name is unknown.
+
+    Source: Chen et al. 2020, section 3.1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        num_kernels: int = 4,
+        attention: nn.Module | None = None,
+        strategy: str = "auto",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.in_channels = positive_int("in_channels", in_channels)
+        self.out_channels = positive_int("out_channels", out_channels)
+        self.num_kernels = positive_int("num_kernels", num_kernels)
+        self.groups = positive_int("groups", groups)
+        for argument, value in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if value % groups:
+                raise ValueError(f"groups = {groups} does not divide {argument} = {value}.")
+        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        self.strategy = one_of("strategy", strategy, ("auto", "grouped", "loop"))
+
+        factory = {"device": device, "dtype": dtype}
+        shape = (num_kernels, out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape, **factory))
+        self.bias = nn.Parameter(torch.empty(num_kernels, out_channels, **factory)) if bias else None
+        if attention is None:
+            attention = KernelAttention(in_channels, num_kernels, **factory)
+        self.attention = attention
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw every kernel and its bias as a fresh ``nn.Conv2d`` would."""
+        for k in range(self.num_kernels):
+            conv = nn.Conv2d(
+                self.in_channels,
+                self.out_channels,
+                self.kernel_size,
+                groups=self.groups,
+                bias=self.bias is not None,
+                device=self.weight.device,
+                dtype=self.weight.dtype,
+            )
+            self.weight[k].copy_(conv.weight)
+            if self.bias is not None:
+                self.bias[k].copy_(conv.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dynamic_conv2d(
+            input,
+            self.weight,
+            self.attention(input),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            strategy=self.strategy,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, groups={self.groups}, num_kernels={self.num_kernels}, "
+            f"strategy={self.strategy}"
+        )

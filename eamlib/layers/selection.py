@@ -1,0 +1,147 @@
+"""Which channels an attention reads: the selections of EAM.
+
+Ding et al. 2021, https://doi.org/10.3390/app11073111, section 3.3 (RCR, CGR) and the ablation over selections.
+Every selection is a module ``[B, C, H, W] -> [B, n, H, W]`` that carries its n as ``out_channels`` and refuses
+an input with another C than it was made for.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from eamlib._checks import feature_maps, one_of, positive_int
+
+
+class _Selection(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.pick(feature_maps("input", input, self.in_channels))
+
+    def pick(self, input: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels} -> {self.out_channels}"
+
+
+class RandomChannels(_Selection):
+    """RCR, random channel reduction: the same n channels for every image, drawn once when the layer is made.
+
+    Args:
+        in_channels: C.
+        channels: n, at most C.
+        seed: of the draw. None takes the global generator, so that ``torch.manual_seed`` fixes a whole network.
+
+    The indices are a buffer, hence part of the state dict: a checkpoint brings its own draw along. The paper does
+    not say when it draws; a draw per forward pass would leave the first linear layer nothing to learn.
+    """
+
+    def __init__(self, in_channels: int, channels: int = 4, seed: int | None = None):
+        super().__init__(in_channels, _at_most(channels, in_channels))
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        drawn = torch.randperm(in_channels, generator=generator, device="cpu")[:channels]
+        self.register_buffer("indices", drawn.sort().values)
+
+    def pick(self, input: Tensor) -> Tensor:
+        return input.index_select(1, self.indices)
+
+
+class ChannelGroups(_Selection):
+    """CGR, channel group reduction: n groups of neighbouring channels, one map a group.
+
+    Args:
+        in_channels: C.
+        channels: n, at most C. Where n does not divide C, the first groups hold one channel more.
+        reduce: ``"mean"`` (CGR) or ``"max"`` (CGR-MAX) over the channels of a group.
+    """
+
+    def __init__(self, in_channels: int, channels: int = 4, reduce: str = "mean"):
+        super().__init__(in_channels, _at_most(channels, in_channels))
+        self.reduce = one_of("reduce", reduce, ("mean", "max"))
+
+    def pick(self, input: Tensor) -> Tensor:
+        groups = input.tensor_split(self.out_channels, dim=1)
+        return torch.stack([g.mean(1) if self.reduce == "mean" else g.amax(1) for g in groups], dim=1)
+
+
+class EveryNthChannel(_Selection):
+    """Every ``step``-th channel, from channel 0: ceil(C / step) of them (the ablation "take every 4 channels")."""
+
+    def __init__(self, in_channels: int, step: int = 4):
+        positive_int("step", step)
+        super().__init__(in_channels, len(range(0, in_channels, step)))
+        self.step = step
+
+    def pick(self, input: Tensor) -> Tensor:
+        return input[:, :: self.step]
+
+
+class ChannelQuarter(_Selection):
+    """One contiguous quarter of the channels: 0 is the first C / 4, 3 the last (the ablation "0~1/4C" and so on)."""
+
+    def __init__(self, in_channels: int, quarter: int):
+        if quarter not in range(4):
+            raise ValueError(f"quarter = {quarter!r} must be 0, 1, 2 or 3.")
+        if in_channels < 4:
+            raise ValueError(f"in_channels = {in_channels} has no quarters; at least 4 channels are needed.")
+        self.first, last = quarter * in_channels // 4, (quarter + 1) * in_channels // 4
+        super().__init__(in_channels, last - self.first)
+
+    def pick(self, input: Tensor) -> Tensor:
+        return input.narrow(1, self.first, self.out_channels)
+
+
+_BY_COUNT = {
+    "rcr": lambda c, n, seed: RandomChannels(c, n, seed),
+    "cgr": lambda c, n, seed: ChannelGroups(c, n, "mean"),
+    "cgr-max": lambda c, n, seed: ChannelGroups(c, n, "max"),
+}
+_BY_FRACTION = {
+    "stride": lambda c: EveryNthChannel(c, 4),
+    **{f"slice{q}": (lambda c, q=q: ChannelQuarter(c, q)) for q in range(4)},
+}
+SELECTIONS = (*_BY_COUNT, *_BY_FRACTION)
+
+
+def channel_selection(
+    select: str, in_channels: int, channels: int | None = None, seed: int | None = None
+) -> _Selection:
+    """Make the selection called ``select``.
+
+    Args:
+        select: ``"rcr"``, ``"cgr"``, ``"cgr-max"`` (n channels), ``"stride"`` (every 4th channel) or ``"slice0"``
+            to ``"slice3"`` (one quarter of the channels).
+        in_channels: C.
+        channels: n, default 4. ``"stride"`` and the slices take a quarter of C and refuse another n than the
+            default.
+        seed: of RCR's draw.
+
+    Raises:
+        ValueError: if ``select`` is unknown, ``channels`` is not in 1 … C, or it is given where it means nothing.
+    """
+    positive_int("in_channels", in_channels)
+    one_of("select", select, SELECTIONS)
+    if select in _BY_COUNT:
+        return _BY_COUNT[select](in_channels, 4 if channels is None else channels, seed)
+    if channels not in (None, 4):
+        raise ValueError(
+            f"channels = {channels!r} means nothing to select = {select!r}, which takes a quarter of the channels; "
+            "leave it out."
+        )
+    return _BY_FRACTION[select](in_channels)
+
+
+def _at_most(channels: int, in_channels: int) -> int:
+    positive_int("channels", channels)
+    if channels > in_channels:
+        raise ValueError(
+            f"channels = {channels} selects more than the {in_channels} channels of the input; allowed is 1 to "
+            f"{in_channels}. An attention on an image of 3 channels, say, takes channels=3 or fewer; EAM leaves "
+            "the first convolution static for that reason."
+        )
+    return channels

@@ -1,0 +1,74 @@
+"""Which convolution a network is made of, by name.
+
+An architecture is written once and takes ``conv``: "static", "dynamic" or one of the EAM variants. This file
+turns the name and its options into what builds one layer.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+from torch import nn
+
+from eamlib._checks import one_of
+from eamlib.layers.attention import EAMAttention, KernelAttention
+from eamlib.layers.convolution import ConvBuilder, static_conv
+from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.selection import SELECTIONS
+
+CONVS = ("static", "dynamic", *(f"eam-{select}" for select in SELECTIONS))
+
+
+def conv_builder(conv: str = "static", **options) -> ConvBuilder:
+    """Return what builds a layer from (in_channels, out_channels, kernel_size, stride=1, groups=1).
+
+    Args:
+        conv: ``"static"``; ``"dynamic"`` (attention over all channels, Chen et al. 2020); ``"eam-"`` and the name of
+            a selection (Ding et al. 2021).
+        options: of the attention, and ``num_kernels`` and ``strategy``. With ``seed``, layer i draws its channels
+            with seed + i, so that layers of the same width do not all pick the same ones.
+
+    Raises:
+        ValueError: if ``conv`` or an option is unknown.
+    """
+    one_of("conv", conv, CONVS)
+    if conv == "static":
+        _refuse_unknown(options, (), conv)
+        return static_conv
+
+    attention_class, fixed = KernelAttention, {}
+    if conv.startswith("eam-"):
+        attention_class, fixed = EAMAttention, {"select": conv.removeprefix("eam-")}
+    own = {"strategy": options.pop("strategy", "auto")}
+    taken = set(inspect.signature(attention_class).parameters) - {"in_channels", "device", "dtype", *fixed}
+    _refuse_unknown(options, taken, conv)
+    layers_built = 0
+
+    def build(
+        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+    ) -> nn.Module:
+        nonlocal layers_built
+        layer_options = options | fixed
+        if options.get("seed") is not None:
+            layer_options["seed"] = options["seed"] + layers_built
+        layers_built += 1
+        return DynamicConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            num_kernels=options.get("num_kernels", 4),
+            attention=attention_class(in_channels, **layer_options),
+            **own,
+        )
+
+    return build
+
+
+def _refuse_unknown(options: dict, taken, conv: str) -> None:
+    for option in options:
+        if option not in taken:
+            allowed = ", ".join(sorted({*taken, "strategy"})) if taken else "none"
+            raise ValueError(f"option {option!r} is unknown to conv = {conv!r}. Allowed: {allowed}.")

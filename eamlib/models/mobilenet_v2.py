@@ -1,0 +1,96 @@
+"""MobileNetV2: inverted residuals with linear bottlenecks.
+
+Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
+from eamlib.models.registry import register_model
+
+# (expansion t, output channels c, blocks n, stride of the first block s), the paper's table.
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def round_to_eight(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, and never below 90 % of ``channels`` (the authors' own rounding)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+class InvertedResidual(nn.Module):
+    """Expand by 1 × 1, convolve each channel by 3 × 3, project by 1 × 1 without activation; add the input if it fits.
+
+    ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. Source: Sandler et al. 2018, table 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        expansion: int,
+        *,
+        conv: ConvBuilder,
+        expand: bool = True,
+    ):
+        super().__init__()
+        hidden = in_channels * expansion
+        layers = [
+            ConvNormAct(hidden, hidden, 3, stride, groups=hidden, conv=conv, activation=nn.ReLU6),
+            ConvNormAct(hidden, out_channels, 1, conv=conv, activation=None),
+        ]
+        if expand:
+            layers.insert(0, ConvNormAct(in_channels, hidden, 1, conv=conv, activation=nn.ReLU6))
+        self.layers = nn.Sequential(*layers)
+        self.adds_input = stride == 1 and in_channels == out_channels
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = self.layers(input)
+        return input + output if self.adds_input else output
+
+
+class MobileNetV2(nn.Module):
+    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 16 · stem_stride."""
+
+    def __init__(
+        self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool
+    ):
+        super().__init__()
+        channels = round_to_eight(32 * width_mult)
+        layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
+        for expansion, stage_channels, blocks, stage_stride in STAGES:
+            out_channels = round_to_eight(stage_channels * width_mult)
+            for block in range(blocks):
+                stride = stage_stride if block == 0 else 1
+                expand = expansion > 1 or expand_first
+                layers.append(
+                    InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand)
+                )
+                channels = out_channels
+        last = round_to_eight(1280 * max(1.0, width_mult))
+        layers.append(ConvNormAct(channels, last, 1, conv=conv, activation=nn.ReLU6))
+        self.features = nn.Sequential(*layers)
+        self.classifier = ClassifierHead(last, num_classes, dropout=0.2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.classifier(self.features(input))
+
+
+@register_model
+def mobilenet_v2(
+    conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool = False
+) -> MobileNetV2:
+    """MobileNetV2. ``expand_first=True`` adds the 1 × 1 expansion where t = 1, which expands nothing: torchvision and
+    the original leave it out, the EAM paper's parameter counts contain it."""
+    return MobileNetV2(conv, num_classes, width_mult, stem_stride, expand_first)

@@ -1,0 +1,66 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from eamlib._checks import one_of, positive_int, positive_number
+from eamlib.layers.spec import conv_builder
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_model(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Decorator: make ``builder`` known to :func:`create_model` under its own name."""
+    _BUILDERS[builder.__name__] = builder
+    return builder
+
+
+def list_models() -> list[str]:
+    """The names that :func:`create_model` knows, sorted."""
+    return sorted(_BUILDERS)
+
+
+def create_model(
+    name: str,
+    conv: str = "static",
+    *,
+    num_classes: int = 1000,
+    width_mult: float = 1.0,
+    stem_stride: int = 2,
+    **conv_options,
+) -> nn.Module:
+    """Build a network, ``[B, 3, H, W] -> [B, num_classes]``, made of the convolution called ``conv``.
+
+    Args:
+        name: one of :func:`list_models`.
+        conv: one of :data:`eamlib.layers.CONVS`. The first convolution and the classifier stay static in every
+            network (Ding et al. 2021, section 4.1.4).
+        num_classes: length of the output.
+        width_mult: multiplies every layer's channels.
+        stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32.
+        conv_options: reach the attention (``num_kernels``, ``reduction``, ``channels``, ``pool``, ``output_size``,
+            ``hidden``, ``temperature``, ``seed``) and ``strategy``; and those that are an argument of the network
+            alone (``mobilenet_v2``: ``expand_first``).
+
+    Raises:
+        ValueError: if a name or an option is unknown, or a number is out of its range.
+    """
+    builder = _BUILDERS[one_of("name", name, list_models())]
+    positive_int("num_classes", num_classes)
+    positive_number("width_mult", width_mult)
+    if stem_stride not in (1, 2):
+        raise ValueError(f"stem_stride = {stem_stride!r} must be 1 or 2.")
+    shared = {"conv", "num_classes", "width_mult", "stem_stride"}
+    of_network = set(inspect.signature(builder).parameters) - shared
+    network_options = {key: conv_options.pop(key) for key in of_network & conv_options.keys()}
+    return builder(
+        conv=conv_builder(conv, **conv_options),
+        num_classes=num_classes,
+        width_mult=width_mult,
+        stem_stride=stem_stride,
+        **network_options,
+    )

@@ -1,0 +1,99 @@
+"""Recorded runs: one JSON file a run, with all that is needed to say where its numbers come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+
+def provenance(device: torch.device | str) -> dict:
+    """Where and with what a result was made: device, versions, commit (None outside a checkout), date (UTC)."""
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **_versions("torch", "torchvision", "numpy")},
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(device: torch.device | str) -> str:
+    """The name of the GPU, or of the processor and how many cores of it are used."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def refuse_existing(path: str | Path) -> Path:
+    """Return ``path`` if a record can be written there, before any work is done.
+
+    Raises:
+        FileExistsError: if there is a file already: no run replaces another's record.
+        FileNotFoundError: if its folder does not exist.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists; a record is never overwritten. Name another file or move it away.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"the folder of {path} does not exist; make it first.")
+    return path
+
+
+def write(record: dict, path: str | Path) -> None:
+    """Write a record as JSON, aside and then renamed, so that no half of it is ever seen."""
+    path = refuse_existing(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(aside, path)
+
+
+def read(path: str | Path) -> dict:
+    """Read a record back.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a record: {error}.") from error
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,75 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from eamlib.functional import dynamic_conv2d
+from eamlib.layers import DynamicConv2d, EAMAttention
+
+
+def test_forward_is_the_functional_with_its_attention():
+    layer = DynamicConv2d(8, 6, 3, stride=2, padding=1, groups=2, bias=True, num_kernels=3)
+    x = torch.randn(4, 8, 9, 9)
+    expected = dynamic_conv2d(x, layer.weight, layer.attention(x), layer.bias, 2, 1, 1, 2, strategy="loop")
+    torch.testing.assert_close(layer(x), expected)
+    assert layer(x).shape == (4, 6, 5, 5)
+
+
+def test_equal_kernels_make_a_plain_convolution():
+    layer, plain = DynamicConv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(plain.weight.expand_as(layer.weight))
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(layer(x), plain(x))
+
+
+def test_each_kernel_is_initialised_like_a_convolution():
+    layer = DynamicConv2d(64, 64, 3, num_kernels=4)
+    bound = 1 / (64 * 9) ** 0.5  # nn.Conv2d draws uniformly up to 1 / sqrt(fan in)
+    for kernel in layer.weight:
+        assert 0.98 * bound < kernel.abs().max() <= bound
+    assert not torch.equal(layer.weight[0], layer.weight[1])
+
+
+def test_every_parameter_gets_a_gradient():
+    layer = DynamicConv2d(8, 8, 3, bias=True, attention=EAMAttention(8))
+    layer(torch.randn(4, 8, 7, 7)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
+
+
+def test_state_dict_and_deepcopy_round_trip():
+    layer = DynamicConv2d(8, 8, 1, attention=EAMAttention(8))
+    other = DynamicConv2d(8, 8, 1, attention=EAMAttention(8))
+    other.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 8, 5, 5)
+    torch.testing.assert_close(other(x), layer(x))
+    torch.testing.assert_close(copy.deepcopy(layer)(x), layer(x))
+
+
+def test_device_and_dtype():
+    layer = DynamicConv2d(8, 8, 3, bias=True, device="meta", dtype=torch.double)
+    assert {p.device.type for p in layer.parameters()} == {"meta"}
+    assert {p.dtype for p in layer.parameters()} == {torch.double}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DynamicConv2d(0, 8, 3), "in_channels = 0"),
+        (lambda: DynamicConv2d(8, 0, 3), "out_channels = 0"),
+        (lambda: DynamicConv2d(8, 8, 3, num_kernels=0), "num_kernels = 0 must be an integer of at least 1"),
+        (lambda: DynamicConv2d(8, 8, 3, groups=3), "groups = 3 does not divide in_channels = 8"),
+        (lambda: DynamicConv2d(9, 8, 3, groups=3), "groups = 3 does not divide out_channels = 8"),
+        (lambda: DynamicConv2d(8, 8, 3, strategy="lop"), "strategy = 'lop' is unknown. Did you mean 'loop'"),
+        (lambda: DynamicConv2d(8, 8, 3)(torch.zeros(1, 4, 9, 9)), r"input has shape \[1, 4, 9, 9\]; allowed is \[B, 8, H, W\]"),
+        (lambda: DynamicConv2d(8, 8, 3)(torch.zeros(8, 9, 9)), r"input has shape \[8, 9, 9\]"),
+        (
+            lambda: DynamicConv2d(8, 8, 3, num_kernels=2, attention=EAMAttention(8))(torch.zeros(1, 8, 9, 9)),
+            r"attention has shape \[1, 4\]; allowed is \[B, K\] = \[1, 2\]",
+        ),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from eamlib import BUDGETS, budget, data
+
+
+def test_the_environment_decides(monkeypatch):
+    monkeypatch.setenv("EAMLIB_BUDGET", "laptop")
+    assert budget().name == "laptop"
+    assert budget("full").name == "full"
+
+
+@pytest.mark.parametrize(("cuda", "name"), [(True, "colab"), (False, "smoke")])
+def test_unset_follows_the_device(monkeypatch, cuda, name):
+    monkeypatch.delenv("EAMLIB_BUDGET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert budget().name == name
+
+
+def test_every_budget_names_a_data_set():
+    assert list(BUDGETS) == ["smoke", "laptop", "colab", "full"]
+    assert all(b.dataset in data.DATASETS for b in BUDGETS.values())
+
+
+def test_unknown_budgets_suggest_the_nearest(monkeypatch):
+    monkeypatch.setenv("EAMLIB_BUDGET", "laptp")
+    with pytest.raises(ValueError, match="EAMLIB_BUDGET = 'laptp' is unknown. Did you mean 'laptop'.*smoke, laptop"):
+        budget()
+    with pytest.raises(ValueError, match="budget = 'smok' is unknown. Did you mean 'smoke'"):
+        budget("smok")

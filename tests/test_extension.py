@@ -1,0 +1,74 @@
+"""The book's own Sphinx extension, without Sphinx."""
+
+import json
+from types import SimpleNamespace
+
+import eambook
+import pytest
+
+
+@pytest.fixture
+def app(tmp_path):
+    """As much of a Sphinx application as the extension looks at, for a book with a library of one file."""
+    (tmp_path / "eamlib").mkdir()
+    (tmp_path / "eamlib" / "layers.py").write_text("KERNELS = 4\n")
+    (tmp_path / "references.bib").write_text(
+        "@article{chen2020, title={T}, url={https://example.org/paper}}\n"
+    )
+    env = SimpleNamespace(doc2path=lambda docname: docname, note_dependency=lambda path: None)
+    config = SimpleNamespace(bibtex_bibfiles=["references.bib"])
+    return SimpleNamespace(srcdir=tmp_path, outdir=tmp_path / "_build" / "html", env=env, config=config)
+
+
+def cache_of(app):
+    eambook.describe_build(app, app.config)
+    return app.config.nb_execution_cache_path
+
+
+def test_the_same_build_has_the_same_cache(app):
+    assert cache_of(app) == cache_of(app)
+
+
+def test_a_change_of_the_library_makes_a_new_cache(app):
+    before = cache_of(app)
+    (app.srcdir / "eamlib" / "layers.py").write_text("KERNELS = 5\n")
+    assert cache_of(app) != before
+
+
+def test_a_change_of_the_budget_makes_a_new_cache(app, monkeypatch):
+    monkeypatch.setenv("EAMLIB_BUDGET", "smoke")
+    before = cache_of(app)
+    monkeypatch.setenv("EAMLIB_BUDGET", "laptop")
+    assert cache_of(app) != before
+
+
+def test_outdated_caches_are_removed(app):
+    outdated = app.srcdir / "_build" / "executed" / "0123"
+    outdated.mkdir(parents=True)
+    cache_of(app)
+    assert not outdated.exists()
+
+
+def cited(app, text, kind="markdown"):
+    """A notebook's one cell, as the book reads it."""
+    source = [json.dumps({"cells": [{"cell_type": kind, "source": [text]}]})]
+    eambook.read_references(app, app.config)
+    eambook.add_citations(app, "notebook.ipynb", source)
+    return "".join(json.loads(source[0])["cells"][0]["source"])
+
+
+def test_a_link_to_a_reference_becomes_a_citation(app):
+    link = "see [Chen et al., 2020](https://example.org/paper)."
+    assert cited(app, link) == "see [Chen et al., 2020](https://example.org/paper) {cite:p}`chen2020`."
+
+
+@pytest.mark.parametrize(
+    "text", ["[another](https://example.org/other)", "![a picture](https://example.org/paper)"]
+)
+def test_other_links_stay(app, text):
+    assert cited(app, text) == text
+
+
+def test_code_stays(app):
+    code = '"[Chen et al., 2020](https://example.org/paper)"'
+    assert cited(app, code, kind="code") == code

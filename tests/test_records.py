@@ -1,0 +1,26 @@
+import pytest
+
+from eamlib import records
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    record = {"configuration": {"seed": 0}, **records.provenance("cpu")}
+    records.write(record, tmp_path / "run.json")
+    assert records.read(tmp_path / "run.json") == record
+    assert record["versions"]["torch"] and "threads" in record["device"] and record["date"].endswith("+00:00")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_no_record_is_overwritten(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="run.json exists"):
+        records.write({"a": 1}, tmp_path / "run.json")
+    assert (tmp_path / "run.json").read_text() == "{}"
+
+
+def test_missing_folders_and_torn_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder of .*nowhere"):
+        records.write({}, tmp_path / "nowhere" / "run.json")
+    (tmp_path / "torn.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match="torn.json is not a record"):
+        records.read(tmp_path / "torn.json")

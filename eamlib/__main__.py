@@ -100,6 +100,7 @@ def _train(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
     if options.json:
         records.refuse_existing(options.json)
+    where = records.provenance(device)  # of the code that is loaded now, whatever the checkout holds at the end
     train, test = data.load(name), data.load(name, train=False)
     seed_everything(options.seed)
     model = create_model(
@@ -136,7 +137,7 @@ def _train(options: argparse.Namespace) -> None:
             "learning_rate": options.learning_rate,
             "seed": options.seed,
         }
-        record = {"configuration": configuration, "history": history, **records.provenance(device)}
+        record = {"configuration": configuration, "history": history, **where}
         records.write(record, options.json)
 
 

@@ -66,9 +66,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
     for name, operations in own.items():
         for operation, flops in operations.items():
             parts[_part(name, operation, modules[name], in_attention)] += round(flops)
-    return Cost(
-        parameters=sum(p.numel() for p in model.parameters()), flops=sum(parts.values()), by_part=parts
-    )
+    return Cost(parameters=sum(p.numel() for p in model.parameters()), flops=sum(parts.values()), by_part=parts)
 
 
 def _part(name: str, operation: str, module: nn.Module, in_attention: set[str]) -> str:

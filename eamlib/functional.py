@@ -84,9 +84,7 @@ def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor
     if input.dim() != 4:
         raise ValueError(f"input has shape {list(input.shape)}; allowed is [B, C, H, W].")
     if weight.dim() != 5 or weight.shape[0] == 0:
-        raise ValueError(
-            f"weight has shape {list(weight.shape)}; allowed is [K, O, C / groups, kh, kw] with K >= 1."
-        )
+        raise ValueError(f"weight has shape {list(weight.shape)}; allowed is [K, O, C / groups, kh, kw] with K >= 1.")
     batch, channels = input.shape[:2]
     kernels, out_channels, group_channels = weight.shape[:3]
     if groups < 1 or channels != group_channels * groups:
@@ -102,6 +100,4 @@ def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor
             "for this input and weight."
         )
     if bias is not None and bias.shape != (kernels, out_channels):
-        raise ValueError(
-            f"bias has shape {list(bias.shape)}; allowed is [K, O] = {[kernels, out_channels]} or None."
-        )
+        raise ValueError(f"bias has shape {list(bias.shape)}; allowed is [K, O] = {[kernels, out_channels]} or None.")

@@ -83,9 +83,7 @@ def fit(
     images, labels = train.images.to(device), train.labels.to(device)
     mean, std = pixel_statistics(train)
     steps_an_epoch = -(-len(train) // batch_size)
-    optimizer = torch.optim.SGD(
-        _parameter_groups(model, weight_decay), lr=learning_rate, momentum=0.9, nesterov=True
-    )
+    optimizer = torch.optim.SGD(_parameter_groups(model, weight_decay), lr=learning_rate, momentum=0.9, nesterov=True)
     # A cycle needs two steps at least; a single batch trains all the same.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -96,7 +94,9 @@ def fit(
     )
     order = torch.Generator().manual_seed(seed)
     history = []
-    bar = tqdm(total=epochs * steps_an_epoch, unit="step", disable=not progress)
+    # Left unsaid where a bar is wanted, so that TQDM_DISABLE=1 can still hide it.
+    hidden = {} if progress else {"disable": True}
+    bar = tqdm(total=epochs * steps_an_epoch, unit="step", **hidden)
     for epoch in range(1, epochs + 1):
         model.train()
         start, losses, correct = time.perf_counter(), 0.0, 0

@@ -12,9 +12,7 @@ def app(tmp_path):
     """As much of a Sphinx application as the extension looks at, for a book with a library of one file."""
     (tmp_path / "eamlib").mkdir()
     (tmp_path / "eamlib" / "layers.py").write_text("KERNELS = 4\n")
-    (tmp_path / "references.bib").write_text(
-        "@article{chen2020, title={T}, url={https://example.org/paper}}\n"
-    )
+    (tmp_path / "references.bib").write_text("@article{chen2020, title={T}, url={https://example.org/paper}}\n")
     env = SimpleNamespace(doc2path=lambda docname: docname, note_dependency=lambda path: None)
     config = SimpleNamespace(bibtex_bibfiles=["references.bib"])
     return SimpleNamespace(srcdir=tmp_path, outdir=tmp_path / "_build" / "html", env=env, config=config)
@@ -62,9 +60,7 @@ def test_a_link_to_a_reference_becomes_a_citation(app):
     assert cited(app, link) == "see [Chen et al., 2020](https://example.org/paper) {cite:p}`chen2020`."
 
 
-@pytest.mark.parametrize(
-    "text", ["[another](https://example.org/other)", "![a picture](https://example.org/paper)"]
-)
+@pytest.mark.parametrize("text", ["[another](https://example.org/other)", "![a picture](https://example.org/paper)"])
 def test_other_links_stay(app, text):
     assert cited(app, text) == text
 

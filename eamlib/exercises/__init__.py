@@ -73,9 +73,16 @@ def quiz(exercise: str) -> None:
     Raises:
         ValueError: if there is no such exercise.
     """
+    from IPython.display import HTML, display
+    from IPython.utils.capture import capture_output
     from jupyterquiz import display_quiz
 
-    display_quiz(QUIZZES[one_of("exercise", exercise, QUIZZES)], shuffle_answers=False)
+    questions = QUIZZES[one_of("exercise", exercise, QUIZZES)]
+    with capture_output() as captured:
+        display_quiz(questions, shuffle_answers=False)
+    page, script = captured.outputs
+    # jupyterquiz leaves its division open, which would swallow the rest of a static page.
+    display(HTML(page.data["text/html"] + "</div>"), script)
 
 
 def _must_answer(function: Callable) -> Callable:

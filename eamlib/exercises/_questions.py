@@ -29,9 +29,7 @@ def choice(question: str, right: tuple[str, str], wrong: dict[str, str]) -> dict
         wrong: an answer -> the hint that it deserves.
     """
     answers = [{"answer": right[0], "correct": True, "feedback": f"Right. {right[1]}".strip()}]
-    answers += [
-        {"answer": answer, "correct": False, "feedback": f"Not yet. {hint}"} for answer, hint in wrong.items()
-    ]
+    answers += [{"answer": answer, "correct": False, "feedback": f"Not yet. {hint}"} for answer, hint in wrong.items()]
     return {
         "question": question,
         "type": "multiple_choice",

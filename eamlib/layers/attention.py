@@ -31,9 +31,7 @@ class SqueezeExcitation(nn.Module):
         super().__init__()
         self.channels = channels
         hidden = max(1, positive_int("channels", channels) // positive_int("reduction", reduction))
-        self.excite = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid()
-        )
+        self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
     def forward(self, input: Tensor) -> Tensor:
         means = F.adaptive_avg_pool2d(feature_maps("input", input, self.channels), 1).flatten(1)
@@ -144,9 +142,7 @@ class EAMAttention(_SoftmaxAttention):
     ):
         selection = channel_selection(select, in_channels, channels, seed)
         features = selection.out_channels * positive_int("output_size", output_size) ** 2
-        super().__init__(
-            features, positive_int("hidden", hidden), num_kernels, temperature, device, dtype
-        )
+        super().__init__(features, positive_int("hidden", hidden), num_kernels, temperature, device, dtype)
         self.select = selection.to(device)
         self.pool = one_of("pool", pool, ("avg", "max"))
         self.output_size = output_size

@@ -44,9 +44,7 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
     _refuse_unknown(options, taken, conv)
     layers_built = 0
 
-    def build(
-        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
-    ) -> nn.Module:
+    def build(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Module:
         nonlocal layers_built
         layer_options = options | fixed
         if options.get("seed") is not None:

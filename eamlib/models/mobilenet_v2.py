@@ -63,9 +63,7 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 16 · stem_stride."""
 
-    def __init__(
-        self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool
-    ):
+    def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool):
         super().__init__()
         channels = round_to_eight(32 * width_mult)
         layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
@@ -74,9 +72,7 @@ class MobileNetV2(nn.Module):
             for block in range(blocks):
                 stride = stage_stride if block == 0 else 1
                 expand = expansion > 1 or expand_first
-                layers.append(
-                    InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand)
-                )
+                layers.append(InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand))
                 channels = out_channels
         last = round_to_eight(1280 * max(1.0, width_mult))
         layers.append(ConvNormAct(channels, last, 1, conv=conv, activation=nn.ReLU6))

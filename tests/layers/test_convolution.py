@@ -41,7 +41,11 @@ def test_layers_of_one_network_draw_different_channels_and_a_seed_repeats_them()
     [
         ("dynamo", {}, "conv = 'dynamo' is unknown. Did you mean 'dynamic'"),
         ("static", {"num_kernels": 4}, "option 'num_kernels' is unknown to conv = 'static'. Allowed: none"),
-        ("dynamic", {"channels": 4}, "option 'channels' is unknown to conv = 'dynamic'. Allowed: num_kernels, red"),
+        (
+            "dynamic",
+            {"channels": 4},
+            "option 'channels' is unknown to conv = 'dynamic'. Allowed: num_kernels, red",
+        ),
         ("eam-rcr", {"select": "cgr"}, "option 'select' is unknown"),
     ],
 )

@@ -62,7 +62,10 @@ def test_device_and_dtype():
         (lambda: DynamicConv2d(8, 8, 3, groups=3), "groups = 3 does not divide in_channels = 8"),
         (lambda: DynamicConv2d(9, 8, 3, groups=3), "groups = 3 does not divide out_channels = 8"),
         (lambda: DynamicConv2d(8, 8, 3, strategy="lop"), "strategy = 'lop' is unknown. Did you mean 'loop'"),
-        (lambda: DynamicConv2d(8, 8, 3)(torch.zeros(1, 4, 9, 9)), r"input has shape \[1, 4, 9, 9\]; allowed is \[B, 8, H, W\]"),
+        (
+            lambda: DynamicConv2d(8, 8, 3)(torch.zeros(1, 4, 9, 9)),
+            r"input has shape \[1, 4, 9, 9\]; allowed is \[B, 8, H, W\]",
+        ),
         (lambda: DynamicConv2d(8, 8, 3)(torch.zeros(8, 9, 9)), r"input has shape \[8, 9, 9\]"),
         (
             lambda: DynamicConv2d(8, 8, 3, num_kernels=2, attention=EAMAttention(8))(torch.zeros(1, 8, 9, 9)),

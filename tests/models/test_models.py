@@ -33,7 +33,9 @@ def test_mobilenet_v1_matches_the_count_of_its_paper():
 
 @pytest.mark.parametrize("name", list_models())
 def test_stem_and_classifier_stay_static_and_all_else_is_dynamic(name):
-    model = create_model(name, "dynamic", expand_first=True) if name == "mobilenet_v2" else create_model(name, "dynamic")
+    model = (
+        create_model(name, "dynamic", expand_first=True) if name == "mobilenet_v2" else create_model(name, "dynamic")
+    )
     plain = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)]
     assert plain == ["features.0.0"]
     static = create_model(name, "static", expand_first=True) if name == "mobilenet_v2" else create_model(name)

@@ -1,0 +1,64 @@
+# make book   builds the book           make test   builds it, lints and runs every test
+# Both set themselves up, can be killed at any moment and repeated, and do nothing twice.
+
+PYTHON ?= python3
+export EAMLIB_BUDGET ?= smoke
+export TQDM_DISABLE = 1
+# This environment's kernel, whatever other `python3` kernels the user has.
+export JUPYTER_PATH = $(CURDIR)/.venv/share/jupyter
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+BIN := .venv/bin
+PAGE := _build/html/index.html
+
+.PHONY: book test lint format clean help FORCE
+.NOTPARALLEL:
+
+# A warning is given only when its page is read: after a build that failed or was killed all pages are
+# read again, or the next build would pass in silence. Notebooks that ran stay cached.
+book: .venv/book  ## build the book and print where its first page is
+	@test -e _build/complete || rm -rf _build/.doctrees
+	@rm -f _build/complete
+	$(BIN)/jupyter-book build . -n -W --keep-going
+	@touch _build/complete
+	@$(BIN)/python -c 'import pathlib; print("The book:", pathlib.Path("$(PAGE)").resolve().as_uri())'
+
+test: .venv/dev book lint  ## build the book, lint, and run every test
+	$(BIN)/python -m pytest
+
+lint: .venv/dev  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/dev  ## format the code and strip the notebooks' outputs
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+clean:  ## remove all that was made
+	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+# The stamp is written last and names its folder, because an environment cannot be moved: one that is
+# half-made, was moved, or has lost its interpreter is made anew.
+.venv/book: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("The book needs Python 3.11 or later, \
+	and $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "Making .venv: some minutes, and about 5 GB, most of it PyTorch."
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	@pwd > $@
+
+ifneq ($(shell exec 2> /dev/null; $(BIN)/python -c "" && cat .venv/book),$(CURDIR))
+.venv/book: FORCE
+endif
+
+# The first stamp is away while the second is made: killed here, the environment is half-made again.
+.venv/dev: .venv/book
+	@rm $<
+	$(BIN)/pip install --quiet -e '.[dev]'
+	@pwd > $<
+	@touch $@

@@ -1,0 +1,112 @@
+"""What this book asks of Sphinx beyond Jupyter Book.
+
+1. A notebook is executed again when the library, the versions or the device change, not only when
+   its own code does.
+2. In the chapters' portable Markdown, a plain link to a paper becomes a citation as well.
+3. What ran, when and with what is written down, on the status page and in `execution.json`.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from docutils import nodes
+from myst_nb.sphinx_ import NbMetadataCollector
+from pybtex.database import parse_file
+from sphinx.util.docutils import SphinxDirective
+
+PACKAGES = "torch", "torchvision", "fvcore", "matplotlib", "seaborn", "scikit-learn", "jupyterquiz"
+
+
+def setup(app):
+    app.connect("config-inited", describe_build)
+    app.connect("config-inited", read_references)
+    app.connect("source-read", add_citations)
+    app.connect("build-finished", write_report)
+    app.add_directive("build-facts", BuildFacts)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def describe_build(app, config):
+    """Collect what the notebooks' results depend on, and cache them under its digest."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    app.build_facts = {
+        "budget": os.environ.get("EAMLIB_BUDGET", "unset"),
+        "device": device,
+        "python": platform.python_version(),
+    } | {package: version(package) for package in PACKAGES}
+
+    digest = hashlib.sha256(json.dumps(app.build_facts).encode())
+    for source in sorted(Path(app.srcdir, "eamlib").rglob("*.py")):
+        digest.update(source.relative_to(app.srcdir).as_posix().encode() + source.read_bytes())
+
+    # jupyter-cache looks at code cells alone; a folder for each digest makes it miss when the rest has
+    # changed. The folder being one of Sphinx's settings, all pages are then read again, too.
+    cache = Path(app.outdir).parent / "executed" / digest.hexdigest()[:16]
+    config.nb_execution_cache_path = str(cache)
+    for outdated in set(cache.parent.glob("*")) - {cache}:
+        shutil.rmtree(outdated)
+
+
+def read_references(app, config):
+    """Know each reference by its address."""
+    app.reference_keys = {
+        entry.fields["url"]: key
+        for file in config.bibtex_bibfiles
+        for key, entry in parse_file(Path(app.srcdir, file), "bibtex").entries.items()
+        if "url" in entry.fields
+    }
+
+
+def add_citations(app, docname, source):
+    """Add a citation after each link to a reference, in a notebook's Markdown cells."""
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        return
+    for dependency in *app.config.bibtex_bibfiles, __file__:
+        app.env.note_dependency(dependency)
+
+    def cite(link):
+        key = app.reference_keys.get(link["url"])
+        return f"{link[0]} {{cite:p}}`{key}`" if key else link[0]
+
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = re.sub(r"(?<!!)\[[^\]]+\]\((?P<url>[^)\s]+)\)", cite, "".join(cell["source"]))
+    source[0] = json.dumps(notebook)
+
+
+class BuildFacts(SphinxDirective):
+    """List the versions, the device and the date of this build."""
+
+    def run(self):
+        self.env.note_reread()  # the date is another one in every build
+        facts = self.env.app.build_facts | {"date": datetime.now().strftime("%Y-%m-%d %H:%M")}
+        rows = nodes.bullet_list()
+        for name, value in facts.items():
+            row = nodes.paragraph("", f" {value}")
+            row.insert(0, nodes.strong(text=name))
+            rows += nodes.list_item("", row)
+        return [rows]
+
+
+def write_report(app, exception):
+    """Write what ran to `execution.json`, beside the pages."""
+    if exception:
+        return
+    report = app.build_facts | {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "notebooks": {
+            docname: {key: data["exec_data"][key] for key in ("succeeded", "runtime", "method", "mtime")}
+            for docname, data in sorted(NbMetadataCollector.get_doc_data(app.env).items())
+            if "exec_data" in data
+        },
+    }
+    Path(app.outdir, "execution.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

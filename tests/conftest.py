@@ -1,0 +1,30 @@
+"""What the tests share: where the book's sources and pages are, and what a device must have."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+ROOT = Path(__file__).parents[1]
+HTML = ROOT / "_build" / "html"
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+def toc_pages() -> list[str]:
+    """The table of contents' pages, in order, as paths without a suffix."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """The folder of the built pages."""
+    if not (HTML / "execution.json").exists():
+        pytest.skip("the book is not built: run `make book`")
+    return HTML

@@ -1,0 +1,140 @@
+"""Chapter 02: typical mistakes get their hints, and the quizzes' numbers come out of a count."""
+
+import pytest
+import torch
+from torch import nn
+
+import eamlib
+from eamlib.exercises import QUIZZES, check
+from eamlib.exercises.ch02 import _mobilenet_v1
+from eamlib.layers import DepthwiseSeparable
+
+
+def right(o, k, m=1):
+    return m * (1 / o + 1 / k**2)
+
+
+def merge(depthwise, pointwise, in_channels):
+    D = depthwise[:, 0].unflatten(0, (in_channels, -1))
+    P = pointwise[:, :, 0, 0].unflatten(1, (in_channels, -1))
+    return torch.einsum("ocm,cmij->ocij", P, D)
+
+
+def merge_multiplier_one(depthwise, pointwise, in_channels):
+    return pointwise[:, :in_channels] * depthwise[:in_channels].transpose(0, 1)
+
+
+def merge_other_order(depthwise, pointwise, in_channels):
+    D = depthwise[:, 0].unflatten(0, (-1, in_channels))
+    P = pointwise[:, :, 0, 0].unflatten(1, (-1, in_channels))
+    return torch.einsum("omc,mcij->ocij", P, D)
+
+
+def separable(weight, scaled=True):
+    U, S, Vh = torch.linalg.svd(weight.flatten(2).transpose(0, 1), full_matrices=False)
+    left = U[:, :, 0] * S[:, :1] if scaled else U[:, :, 0]
+    return Vh[:, 0].reshape(-1, 1, *weight.shape[2:]), left.T[:, :, None, None]
+
+
+WRONG = [
+    ("02.3", lambda o, k, m=1: 1 / right(o, k, m), "upside down"),
+    ("02.3", lambda o, k, m=1: 1 / k**2, "depthwise half costs"),
+    ("02.3", lambda o, k, m=1: 1 / o, "pointwise half costs"),
+    ("02.3", lambda o, k, m=1: m * (1 / o + 1 / k), "k · k"),
+    ("02.3", lambda o, k, m=1: right(o, k), "ignored"),
+    ("02.3", lambda o, k, m=1: m / o + 1 / k**2, "pointwise half is dearer"),
+    ("02.3", lambda o, k, m=1: 1 / o + m / k**2, "depthwise half is dearer"),
+    ("02.3", lambda o, k, m=1: 17.0, "cancel"),
+    ("02.3", lambda o, k, m=1: 1 / 0, "ZeroDivisionError"),
+    ("02.4", merge_multiplier_one, "m = 2"),
+    ("02.4", merge_other_order, "order"),
+    ("02.4", lambda d, p, c: merge(d, p, c).transpose(0, 1), "shape"),
+    ("02.4", lambda d, p, c: 2 * merge(d, p, c), "numbers"),
+    ("02.4", lambda d, p, c: [1, 2], "tensor"),
+    ("02.5", lambda w: separable(w, scaled=False), "singular values"),
+    ("02.5", lambda w: (w[:1].transpose(0, 1), torch.ones(*w.shape[:2], 1, 1)), "nearer"),
+    ("02.5", lambda w: separable(w)[::-1], "depthwise has the shape"),
+    ("02.5", lambda w: w, "Two tensors"),
+    ("02.6", (1, 128), "parameters"),
+    ("02.6", (0.75, 192), "multiply-adds are too many"),
+    ("02.6", (0.5, 224), "Another pair"),
+    ("02.6", (160, 0.75), "in this order"),
+    ("02.6", 0.75, "pair"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "answer", "keyword"), WRONG)
+def test_wrong_answer_gets_its_hint(exercise, answer, keyword):
+    verdict = check(exercise, answer)
+    assert verdict.passed is False
+    assert keyword in verdict.message
+
+
+RIGHT = [("02.3", right), ("02.4", merge), ("02.5", separable), ("02.6", (0.75, 160))]
+
+
+@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
+def test_right_answer_passes(exercise, answer):
+    assert check(exercise, answer).passed is True
+
+
+@pytest.mark.parametrize("exercise", ["02.3", "02.4", "02.5", "02.6"])
+def test_dots_are_no_answer(exercise):
+    assert check(exercise, ...).passed is None
+
+
+def test_ratio_check_agrees_with_a_count():
+    """Also for the multiplier, which the closed form of the check is derived for."""
+
+    def counted(out_channels, kernel_size, multiplier):
+        C, k, m = 4, kernel_size, multiplier
+        pair = nn.Sequential(nn.Conv2d(C, m * C, k, padding=k // 2, groups=C), nn.Conv2d(m * C, out_channels, 1))
+        standard = nn.Conv2d(C, out_channels, k, padding=k // 2)
+        return eamlib.cost(pair, (C, 8, 8)).flops / eamlib.cost(standard, (C, 8, 8)).flops
+
+    assert check("02.3", counted).passed is True
+
+
+def answers(exercise):
+    return [next(a for a in q["answers"] if a.get("correct")) for q in QUIZZES[exercise]]
+
+
+def test_numbers_of_the_count():
+    block = DepthwiseSeparable(64, 128, stride=2)
+    counted = (
+        eamlib.cost(block, (64, 56, 56)).by_part["convolution"],
+        nn.Conv2d(64, 128, 3, groups=4, bias=False).weight.numel(),
+        sum(p.numel() for p in block.parameters()),
+    )
+    assert tuple(a["value"] for a in answers("02.2")) == counted
+
+
+@pytest.mark.parametrize("exercise", ["02.2"])
+def test_no_mistake_is_listed_twice(exercise):
+    for question in QUIZZES[exercise]:
+        values = [a["value"] for a in question["answers"] if a["type"] == "value"]
+        assert len(values) == len(set(values))
+
+
+@pytest.mark.parametrize("m", [1, 2, 4, 9, 20])
+def test_rank_of_a_pair(m):
+    """The proof's answer, min(m, O, k²), by trying."""
+    C, out_channels, k = 2, 12, 3
+    D, P = torch.randn(m * C, 1, k, k), torch.randn(out_channels, m * C, 1, 1)
+    ranks = torch.linalg.matrix_rank(merge(D, P, C).flatten(2).transpose(0, 1), rtol=1e-4)
+    assert ranks.tolist() == [min(m, out_channels, k * k)] * C
+    assert answers("02.1")[0]["answer"] == "min(m, O, k²)"
+
+
+@pytest.mark.parametrize(("alpha", "size"), [(1, 224), (0.75, 160), (0.25, 128)])
+def test_the_two_dials_are_counted_as_fvcore_does(alpha, size):
+    model = eamlib.create_model("mobilenet_v1", width_mult=alpha)
+    cost = eamlib.cost(model, (3, size, size))
+    macs = cost.by_part["convolution"] + model.classifier[-1].weight.numel()
+    assert _mobilenet_v1(alpha, size) == (macs, cost.parameters)
+
+
+def test_the_dials_answer_is_the_best_of_all():
+    pairs = {(a, r): _mobilenet_v1(a, r) for a in (1, 0.75, 0.5, 0.25) for r in (224, 192, 160, 128)}
+    fitting = {pair: macs for pair, (macs, parameters) in pairs.items() if macs <= 200e6 and parameters <= 3e6}
+    assert max(fitting, key=fitting.get) == (0.75, 160)

@@ -1,0 +1,76 @@
+"""The repository keeps its own rules."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import NOTEBOOKS, ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ADDRESS = PROJECT["project"]["urls"]["Repository"]
+REQUIREMENTS = [
+    line
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def repository_files() -> list[Path]:
+    """Every file that is, or is about to be, in git."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_repository_address_is_the_same_everywhere():
+    repository = ADDRESS.removeprefix("https://github.com/")
+    wrong = [
+        f"{path.relative_to(ROOT)}: {mention[0]}"
+        for path in repository_files()
+        if path.suffix in {".md", ".ipynb", ".py", ".yml", ".toml", ".cff", ".txt"}
+        for mention in re.finditer(r"github(?:\.com)?/([\w-]+/[\w-]+)", path.read_text(encoding="utf-8"))
+        if re.search(r"\beamlib\b|\beam-book\b", mention[1]) and mention[1] != repository
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(("file", "path"), [("_config.yml", "repository.url"), ("CITATION.cff", "repository-code")])
+def test_address_of(file, path):
+    value = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+    for key in path.split("."):
+        value = value[key]
+    assert value == ADDRESS
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS)
+def test_requirement_is_a_range(requirement):
+    assert requirement == "-e ." or re.fullmatch(r"[\w-]+>=[\w.]+(,<\d+)?", requirement)
+
+
+def test_requirements_contain_what_the_package_and_the_notebooks_need():
+    project = PROJECT["project"]
+    assert set(project["dependencies"] + project["optional-dependencies"]["notebooks"]) <= set(REQUIREMENTS)
+
+
+def test_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == PROJECT["project"]["version"]
+
+
+def test_no_file_is_big():
+    limit = 1_000_000
+    assert not [path.relative_to(ROOT) for path in repository_files() if path.stat().st_size > limit]
+
+
+def test_readme_leads_with_the_two_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make book" in readme
+    assert "make test" in readme
+
+
+def test_contents_name_every_notebook():
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    assert not [path.name for path in NOTEBOOKS if f"notebooks/{path.stem}\n" not in toc]

@@ -28,7 +28,8 @@ def device_name(device: torch.device | str) -> str:
     """The name of the GPU, or of the processor and how many cores of it are used."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def refuse_existing(path: str | Path) -> Path:

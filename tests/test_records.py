@@ -7,7 +7,7 @@ def test_a_record_comes_back_as_it_was(tmp_path):
     record = {"configuration": {"seed": 0}, **records.provenance("cpu")}
     records.write(record, tmp_path / "run.json")
     assert records.read(tmp_path / "run.json") == record
-    assert record["versions"]["torch"] and "threads" in record["device"] and record["date"].endswith("+00:00")
+    assert record["versions"]["torch"] and "thread" in record["device"] and record["date"].endswith("+00:00")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 

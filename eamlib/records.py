@@ -7,8 +7,9 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
+from urllib.request import urlopen
 
 import torch
 
@@ -66,6 +67,26 @@ def read(path: str | Path) -> dict:
         return json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not a record: {error}.") from error
+
+
+def published(name: str) -> dict:
+    """Read a record that comes with the book: from ``results/`` in a checkout, else from the repository.
+
+    Args:
+        name: its path below ``results/``.
+
+    Raises:
+        OSError: if it is neither here nor there.
+    """
+    local = Path(__file__).parents[1] / "results" / name
+    if local.exists():
+        return read(local)
+    address = next(
+        url.split(", ")[1] for url in metadata("eamlib").get_all("Project-URL") if url.startswith("Repository")
+    )
+    raw = address.replace("github.com", "raw.githubusercontent.com")
+    with urlopen(f"{raw}/main/results/{name}") as response:
+        return json.load(response)
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -1,3 +1,6 @@
+import io
+import json
+
 import pytest
 
 from eamlib import records
@@ -24,3 +27,19 @@ def test_missing_folders_and_torn_files_are_named(tmp_path):
     (tmp_path / "torn.json").write_text('{"a": ')
     with pytest.raises(ValueError, match="torn.json is not a record"):
         records.read(tmp_path / "torn.json")
+
+
+def test_published_records_are_read_here_or_fetched_from_the_repository(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "eamlib" / "records.py"))
+    asked = []
+
+    def urlopen(url):
+        asked.append(url)
+        return io.BytesIO(json.dumps({"a": 1}).encode())
+
+    monkeypatch.setattr(records, "urlopen", urlopen)
+    assert records.published("set/run.json") == {"a": 1}
+    assert asked[0].startswith("https://raw.githubusercontent.com/") and asked[0].endswith("/main/results/set/run.json")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "here.json").write_text('{"b": 2}')
+    assert records.published("here.json") == {"b": 2} and len(asked) == 1

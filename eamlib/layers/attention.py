@@ -41,8 +41,8 @@ class SqueezeExcitation(nn.Module):
 class _SoftmaxAttention(nn.Module):
     """descriptor -> FC (no bias) -> ReLU -> FC -> softmax at a temperature: ``[B, C, H, W] -> [B, K]``.
 
-    What the two attentions of the book share. The biases are where the EAM paper's parameter counts require them:
-    none in the first linear layer, one in the second.
+    What the two attentions of the book share. That the first linear layer has no bias is what the EAM paper's
+    parameter counts require; the second one's few biases are too small to show in them, and are our choice.
     """
 
     def __init__(self, features: int, hidden: int, num_kernels: int, temperature: float, device, dtype):

@@ -26,10 +26,12 @@ def _parser() -> argparse.ArgumentParser:
 
     cost = commands.add_parser(
         "cost",
-        help="the EAM paper's cost tables, recomputed",
-        description="Every row of the EAM paper's cost tables: parameters and FLOPs as printed and as counted here "
-        "(fvcore, eval mode, batch 1, 3 × 224 × 224, 100 classes), and where the FLOPs go.",
+        help="a paper's cost tables, recomputed",
+        description="eam: every row of the EAM paper's cost tables, parameters and FLOPs as printed and as counted "
+        "here (fvcore, eval mode, batch 1, 3 × 224 × 224, 100 classes), and where the FLOPs go. dynet: what the two "
+        "versions of the DyNet paper say that dynamic convolutions save, and what they save here.",
     )
+    cost.add_argument("--paper", default="eam", help="eam or dynet (default: %(default)s)")
     cost.set_defaults(run=_cost)
 
     train = commands.add_parser(
@@ -39,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         "(EAMLIB_BUDGET=smoke|laptop|colab|full).",
     )
     train.add_argument("model", nargs="?", default="mobilenet_v1", help="the network (default: %(default)s)")
-    train.add_argument("--conv", default="static", help="static, dynamic, eam-rcr, … (default: %(default)s)")
+    train.add_argument("--conv", help="static, dynamic, dynet, eam-rcr, … (default: dynet for dy_…, else static)")
     train.add_argument("--width", type=float, default=0.25, help="width multiplier (default: %(default)s)")
     train.add_argument("--data", help="digits or fashion_mnist")
     train.add_argument("--epochs", type=int, help="passes over the training images")
@@ -53,6 +55,43 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cost(options: argparse.Namespace) -> None:
+    from eamlib._checks import one_of
+
+    tables = {"eam": _cost_eam, "dynet": _cost_dynet}
+    tables[one_of("--paper", options.paper, tables)]()
+
+
+def _cost_dynet() -> None:
+    from eamlib.papers.dynet import count_table, cut_table
+
+    print(
+        "Paper: Zhang et al. 2020 (version 2) and its first version of 2019. Ours: multiply-adds counted now, in M.\n"
+    )
+    print("FLOPs at 3 × 224 × 224 with 1000 classes, classifiers included, and the cut in %. Version 1 counted the")
+    print("convolutions alone, version 2 also what predicts the coefficients and mixes the kernels.\n")
+    print(f"{'':<20}{'static':>10}  {'convolutions alone':^27}  {'with predictors and mixing':^27}")
+    columns = f"{'ours':>9} {'cut':>6} {'version':>8}"
+    print(f"{'network':<20}{'':>10}  {columns} 1   {columns} 2")
+    remarks = []
+    for row, ours in cut_table():
+        print(
+            f"{row.network + _stars(row.remark, remarks):<20}{ours.original / 1e6:>10.1f}  "
+            f"{ours.convolutions / 1e6:>9.1f} {ours.first:>6.1f} {row.first:>10.1f}  "
+            f"{ours.everything / 1e6:>9.1f} {ours.second:>6.1f} {row.second:>10.1f}"
+        )
+    print("\nPrinted counts. Ours: the convolutions; in brackets with predictors, mixing and classifier.\n")
+    print(f"{'network':<20}{'paper':>10}  {'ours':>9} {'':>12} {'difference':>10}")
+    for row, ours in count_table():
+        convolution, everything = ours.multiply_adds["convolution"] / 1e6, sum(ours.multiply_adds.values()) / 1e6
+        print(
+            f"{row.network + _stars(row.remark, remarks):<20}{row.printed:>10,}  {convolution:>9,.1f} "
+            f"{f'({everything:,.1f})':>12} {100 * (convolution / row.printed - 1):>+8.1f} %"
+        )
+    print()
+    _print_remarks(remarks)
+
+
+def _cost_eam() -> None:
     from eamlib.papers.eam import cost_table
 
     print("Paper: Ding et al. 2021. Ours: counted now by fvcore; a multiply-add counts as one FLOP. Figures in M.\n")
@@ -65,11 +104,7 @@ def _cost(options: argparse.Namespace) -> None:
     )
     remarks = []
     for row, ours in cost_table():
-        mark = ""
-        if row.remark:
-            if row.remark not in remarks:
-                remarks.append(row.remark)
-            mark = "*" * (remarks.index(row.remark) + 1)
+        mark = _stars(row.remark, remarks)
         share = {part: 100 * flops / ours.flops for part, flops in ours.by_part.items()}
         print(
             f"{row.network:<31}{_millions(row.parameters)[:6] + mark:>8} {ours.parameters:>12,} "
@@ -78,6 +113,17 @@ def _cost(options: argparse.Namespace) -> None:
             f"{share['attention']:>9.2f} {share['aggregation']:>11.2f}"
         )
     print("\nThe rest of the FLOPs is batch normalisation and the classifier.")
+    _print_remarks(remarks)
+
+
+def _stars(remark: str, remarks: list[str]) -> str:
+    """The mark of a remark, which joins ``remarks`` where it is new."""
+    if remark and remark not in remarks:
+        remarks.append(remark)
+    return "*" * (remarks.index(remark) + 1) if remark else ""
+
+
+def _print_remarks(remarks: list[str]) -> None:
     for i, remark in enumerate(remarks, start=1):
         print(f"{'*' * i} {remark}")
 
@@ -92,6 +138,7 @@ def _difference(ours: int, printed: float | None, digits: int) -> str:
 
 def _train(options: argparse.Namespace) -> None:
     from eamlib import budget, create_model, data, records
+    from eamlib.models import own_conv
     from eamlib.training import fit, pick_device, seed_everything
 
     plan = budget()
@@ -128,7 +175,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.json:
         configuration = {
             "model": options.model,
-            "conv": options.conv,
+            "conv": options.conv or own_conv(options.model),
             "width_mult": options.width,
             "stem_stride": 1,
             "data": name,

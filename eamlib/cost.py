@@ -14,10 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from eamlib.layers import DynamicConv2d, EAMAttention, KernelAttention, SqueezeExcitation
+from eamlib.layers import (
+    CoefficientPredictor,
+    DynamicConv2d,
+    DyNetConv2d,
+    EAMAttention,
+    KernelAttention,
+    SqueezeExcitation,
+)
 
 PARTS = ("convolution", "attention", "aggregation", "normalization", "classifier")
-_ATTENTIONS = (KernelAttention, EAMAttention, SqueezeExcitation)
+_ATTENTIONS = (CoefficientPredictor, KernelAttention, EAMAttention, SqueezeExcitation)
+_MULTIPLY_ADDS = {"conv", "linear", "addmm", "matmul", "bmm"}  # fvcore's names of what multiplies and adds
+# What decides how a layer is run, and the value that mixes its kernels before the one convolution.
+_AGGREGATED = {DynamicConv2d: ("strategy", "grouped"), DyNetConv2d: ("fuse", "kernels")}
 
 
 @dataclass(frozen=True)
@@ -30,18 +40,21 @@ class Cost:
         by_part: ``flops`` split into convolution, attention (what computes the mixing weights, and
             squeeze-and-excitation), aggregation (mixing the kernels), normalization and classifier (the final
             pooling and linear layer, and whatever lies outside the other four). The parts sum to ``flops``.
+        multiply_adds: what of ``by_part`` is multiply-adds, without normalisation, pooling and upsampling: the
+            count that most papers print.
     """
 
     parameters: int
     flops: int
     by_part: dict[str, int]
+    multiply_adds: dict[str, int]
 
 
 def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> Cost:
     """Count the parameters of ``model`` and the FLOPs of one forward pass over one image.
 
-    A dynamic convolution is counted in its aggregated form, mix the kernels and then convolve, whichever strategy
-    the layer is set to run with. ``model`` is left as it was, its mode and strategies included.
+    A dynamic convolution is counted in its aggregated form, mix the kernels and then convolve, whichever way the
+    layer is set to run. ``model`` is left as it was, its mode and these settings included.
 
     Args:
         model: any module that takes ``[1, *input_size]``.
@@ -55,7 +68,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
             f"input_size = {input_size!r} must be (channels, height, width), three integers of at least 1."
         )
     own = _own_operations(model, input_size)
-    parts = dict.fromkeys(PARTS, 0)
+    parts, multiply_adds = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     modules = dict(model.named_modules())
     in_attention = {
         f"{name}.{inner}".strip(".")
@@ -65,8 +78,12 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
     }
     for name, operations in own.items():
         for operation, flops in operations.items():
-            parts[_part(name, operation, modules[name], in_attention)] += round(flops)
-    return Cost(parameters=sum(p.numel() for p in model.parameters()), flops=sum(parts.values()), by_part=parts)
+            part = _part(name, operation, modules[name], in_attention)
+            parts[part] += round(flops)
+            if operation in _MULTIPLY_ADDS:
+                multiply_adds[part] += round(flops)
+    parameters = sum(p.numel() for p in model.parameters())
+    return Cost(parameters, flops=sum(parts.values()), by_part=parts, multiply_adds=multiply_adds)
 
 
 def _part(name: str, operation: str, module: nn.Module, in_attention: set[str]) -> str:
@@ -76,7 +93,7 @@ def _part(name: str, operation: str, module: nn.Module, in_attention: set[str]) 
         return "convolution"
     if operation == "batch_norm":
         return "normalization"
-    if isinstance(module, DynamicConv2d):
+    if isinstance(module, tuple(_AGGREGATED)):
         return "aggregation"
     return "classifier"
 
@@ -105,14 +122,15 @@ def _own_operations(model: nn.Module, input_size: tuple[int, int, int]) -> dict[
 def _counting(model: nn.Module) -> Iterator[None]:
     """Eval mode and the aggregated form while counting, then everything as before."""
     training = {module: module.training for module in model.modules()}
-    strategies = {m: m.strategy for m in model.modules() if isinstance(m, DynamicConv2d)}
+    dynamic = [(m, *how) for m in model.modules() for kind, how in _AGGREGATED.items() if isinstance(m, kind)]
+    before = [getattr(module, name) for module, name, _ in dynamic]
     try:
         model.eval()
-        for module in strategies:
-            module.strategy = "grouped"
+        for module, name, aggregated in dynamic:
+            setattr(module, name, aggregated)
         yield
     finally:
-        for module, strategy in strategies.items():
-            module.strategy = strategy
+        for (module, name, _), value in zip(dynamic, before, strict=True):
+            setattr(module, name, value)
         for module, mode in training.items():
             module.training = mode

@@ -57,15 +57,40 @@ def dynamic_conv2d(
     return run(input, weight, attention, bias, stride, padding, dilation, groups)
 
 
-def _grouped(input, weight, attention, bias, stride, padding, dilation, groups):
+def per_sample_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve sample b with kernel b: the batch is laid along the channels, for one convolution of B · groups groups.
+
+    Args:
+        input: feature maps, ``[B, C, H, W]`` with B >= 1.
+        weight: a kernel a sample, ``[B, O, C / groups, kh, kw]``.
+        bias: a bias a sample, ``[B, O]``, or None.
+        stride, padding, dilation, groups: as in :func:`torch.nn.functional.conv2d`.
+
+    Returns:
+        ``[B, O, H', W']``.
+
+    Source: section 3.3 of CondConv (Yang et al. 2019).
+    """
     batch, channels, height, width = input.shape
-    _, out_channels, *kernel = weight.shape
-    mixed = (attention @ weight.flatten(1)).view(batch * out_channels, *kernel)
-    mixed_bias = None if bias is None else (attention @ bias).flatten()
     # reshape, not view: a channels_last input has no [1, B * C, H, W] view.
     side_by_side = input.reshape(1, batch * channels, height, width)
-    output = F.conv2d(side_by_side, mixed, mixed_bias, stride, padding, dilation, batch * groups)
-    return output.view(batch, out_channels, *output.shape[2:])
+    bias = None if bias is None else bias.flatten()
+    output = F.conv2d(side_by_side, weight.flatten(0, 1), bias, stride, padding, dilation, batch * groups)
+    return output.view(batch, weight.shape[1], *output.shape[2:])
+
+
+def _grouped(input, weight, attention, bias, stride, padding, dilation, groups):
+    mixed = (attention @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+    mixed_bias = None if bias is None else attention @ bias
+    return per_sample_conv2d(input, mixed, mixed_bias, stride, padding, dilation, groups)
 
 
 def _loop(input, weight, attention, bias, stride, padding, dilation, groups):

@@ -75,3 +75,46 @@ def images(images: Tensor, titles: list[str] | None = None, columns: int = 8, cm
         if titles is not None:
             ax.set_title(titles[i], fontsize=9)
     return figure
+
+
+def lineage(channels: int = 128, size: int = 28):
+    """From the standard convolution to EAM in six steps, each with its cost on one reference layer.
+
+    The layer maps ``[channels, size, size]`` to the same shape by 3 × 3 kernels. Parameters and FLOPs are counted
+    here, by :func:`eamlib.cost`; nothing is trained.
+
+    Returns:
+        The figure.
+    """
+    import matplotlib.pyplot as plt
+    from torch import nn
+
+    from eamlib.cost import cost
+    from eamlib.layers import DepthwiseSeparable, conv_builder
+
+    def block(conv: str) -> nn.Module:
+        return DepthwiseSeparable(channels, channels, conv=conv_builder(conv))
+
+    plain = conv_builder("static")
+    bare = nn.Sequential(plain(channels, channels, 3, groups=channels), plain(channels, channels, 1))
+    steps = (
+        ("Standard convolution", "every output reads every input", plain(channels, channels, 3)),
+        ("Depthwise separable", "space and channels apart", bare),
+        ("MobileNet", "a norm and a ReLU after each half", block("static")),
+        ("Dynamic = DyNet (Ding)", "4 kernels, mixed anew for each image", block("dynamic")),
+        ("DyNet (Zhang)", "6 kernels a channel, mixed a channel", block("dynet")),
+        ("EAM", "4 kernels, the mixer reads 4 channels", block("eam-rcr")),
+    )
+    costs = [cost(module, (channels, size, size)) for _, _, module in steps]
+    most = max(c.parameters for c in costs), max(c.flops for c in costs)
+
+    figure, axes = plt.subplots(3, 2, figsize=(6.4, 5.2), sharex=True)
+    for i, (ax, (name, idea, _), c) in enumerate(zip(axes.flat, steps, costs, strict=True)):
+        shares = [c.flops / most[1], c.parameters / most[0]]
+        ax.barh([0, 1], shares, color=["C0", "C1"], height=0.6)
+        ax.text(shares[0] + 0.02, 0, f"{c.flops / 1e6:.1f} M FLOPs", va="center", fontsize=10)
+        ax.text(shares[1] + 0.02, 1, f"{c.parameters / 1e3:.0f} k parameters", va="center", fontsize=10)
+        ax.set_title(f"{i + 1}  {name}", loc="left", fontsize=11, fontweight="bold", pad=18)
+        ax.text(0, 1.04, idea, transform=ax.transAxes, fontsize=10)
+        ax.set(xlim=(0, 1.75), ylim=(-0.5, 1.5), xticks=[], yticks=[], frame_on=False)
+    return figure

@@ -3,7 +3,8 @@
 1. A notebook is executed again when the library, the versions or the device change, not only when
    its own code does.
 2. In the chapters' portable Markdown, a plain link to a paper becomes a citation as well.
-3. What ran, when and with what is written down, on the status page and in `execution.json`.
+3. The landing page's figure is drawn by the library that it shows.
+4. What ran, when and with what is written down, on the status page and in `execution.json`.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ PACKAGES = "torch", "torchvision", "fvcore", "matplotlib", "seaborn", "scikit-le
 
 def setup(app):
     app.connect("config-inited", describe_build)
+    app.connect("config-inited", draw_lineage)
     app.connect("config-inited", read_references)
     app.connect("source-read", add_citations)
     app.connect("build-finished", write_report)
@@ -53,6 +55,21 @@ def describe_build(app, config):
     config.nb_execution_cache_path = str(cache)
     for outdated in set(cache.parent.glob("*")) - {cache}:
         shutil.rmtree(outdated)
+
+
+def draw_lineage(app, config):
+    """Draw the figure of the landing page, once for each state of the library."""
+    drawn = Path(config.nb_execution_cache_path, "lineage.png")
+    if not drawn.exists():
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from eamlib import plots
+
+        plots.style()
+        drawn.parent.mkdir(parents=True, exist_ok=True)
+        plots.lineage().savefig(drawn)
+    shutil.copyfile(drawn, Path(app.outdir).parent / "lineage.png")
 
 
 def read_references(app, config):

@@ -3,6 +3,7 @@
 from eamlib.layers.attention import EAMAttention, KernelAttention, SqueezeExcitation, set_temperature
 from eamlib.layers.convolution import ClassifierHead, ConvNormAct, DepthwiseSeparable
 from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.dynet import BlockPredictor, Chain, CoefficientPredictor, DyNetConv2d, predicted, share_predictor
 from eamlib.layers.selection import (
     SELECTIONS,
     ChannelGroups,
@@ -16,11 +17,15 @@ from eamlib.layers.spec import CONVS, conv_builder
 __all__ = [
     "CONVS",
     "SELECTIONS",
+    "BlockPredictor",
+    "Chain",
     "ChannelGroups",
     "ChannelQuarter",
     "ClassifierHead",
+    "CoefficientPredictor",
     "ConvNormAct",
     "DepthwiseSeparable",
+    "DyNetConv2d",
     "DynamicConv2d",
     "EAMAttention",
     "EveryNthChannel",
@@ -29,5 +34,7 @@ __all__ = [
     "SqueezeExcitation",
     "channel_selection",
     "conv_builder",
+    "predicted",
     "set_temperature",
+    "share_predictor",
 ]

@@ -7,6 +7,8 @@ https://doi.org/10.3390/app11073111 (EAM: the same attention, reading a few chan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,15 +25,29 @@ class SqueezeExcitation(nn.Module):
     Args:
         channels: C.
         reduction: the hidden layer has C // reduction units, at least 1.
+        hidden: its units by number instead; ``reduction`` is then not read.
+        gate: what maps the result to 0 … 1, a module class. MobileNetV3 takes ``nn.Hardsigmoid``.
 
-    Source: Hu et al. 2018, section 3.
+    Raises:
+        ValueError: if a count is below 1.
+
+    Source: Hu et al. 2018, section 3; the cheaper gate: Howard et al. 2019, section 5.2.
     """
 
-    def __init__(self, channels: int, reduction: int = 16):
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = 16,
+        *,
+        hidden: int | None = None,
+        gate: Callable[[], nn.Module] = nn.Sigmoid,
+    ):
         super().__init__()
-        self.channels = channels
-        hidden = max(1, positive_int("channels", channels) // positive_int("reduction", reduction))
-        self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
+        self.channels = positive_int("channels", channels)
+        if hidden is None:
+            hidden = max(1, channels // positive_int("reduction", reduction))
+        positive_int("hidden", hidden)
+        self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), gate())
 
     def forward(self, input: Tensor) -> Tensor:
         means = F.adaptive_avg_pool2d(feature_maps("input", input, self.channels), 1).flatten(1)

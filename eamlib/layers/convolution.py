@@ -7,24 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
+
+from eamlib.layers.dynet import Chain, predicted, share_predictor
 
 ConvBuilder = Callable[..., nn.Module]
 
 
-def static_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
+def static_conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
+):
     """A plain convolution as the networks use it: odd kernel, padded to keep the size at stride 1, no bias."""
-    return nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, groups=groups, bias=False
-    )
+    padding = dilation * (kernel_size // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
 
 
-class ConvNormAct(nn.Sequential):
+class ConvNormAct(Chain):
     """Convolution, batch normalisation, activation: ``[B, C, H, W] -> [B, O, H / stride, W / stride]``.
 
     Args:
-        conv: what builds the convolution from (in_channels, out_channels, kernel_size, stride, groups).
+        conv: what builds the convolution from (in_channels, out_channels, kernel_size, stride, groups, dilation).
         activation: a module class, or None for a linear output.
+        norm: what builds the normalisation from its number of channels.
     """
 
     def __init__(
@@ -34,11 +38,13 @@ class ConvNormAct(nn.Sequential):
         kernel_size: int,
         stride: int = 1,
         groups: int = 1,
+        dilation: int = 1,
         *,
         conv: ConvBuilder = static_conv,
         activation: Callable[[], nn.Module] | None = nn.ReLU,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ):
-        parts = [conv(in_channels, out_channels, kernel_size, stride, groups), nn.BatchNorm2d(out_channels)]
+        parts = [conv(in_channels, out_channels, kernel_size, stride, groups, dilation), norm(out_channels)]
         if activation is not None:
             parts.append(activation())
         super().__init__(*parts)
@@ -61,6 +67,11 @@ class DepthwiseSeparable(nn.Sequential):
             ConvNormAct(in_channels, in_channels, 3, stride, groups=in_channels, conv=conv),
             ConvNormAct(in_channels, out_channels, 1, conv=conv),
         )
+        self.predictor = share_predictor(self, in_channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        coefficients = predicted(self.predictor, input)
+        return self[1](self[0](input, coefficients), coefficients)
 
 
 class ClassifierHead(nn.Sequential):

@@ -103,6 +103,16 @@ class DynamicConv2d(nn.Module):
             strategy=self.strategy,
         )
 
+    def _apply(self, fn, recurse: bool = True):
+        # Module.to(memory_format=torch.channels_last) fails on a 5-D tensor. The K kernels are shown to it as one
+        # 4-D weight, and stay contiguous: the mixture made of them is a new tensor for every batch anyway.
+        def of_any_rank(tensor: Tensor) -> Tensor:
+            if tensor.dim() != 5:
+                return fn(tensor)
+            return fn(tensor.flatten(0, 1)).contiguous().unflatten(0, tensor.shape[:2])
+
+        return super()._apply(of_any_rank, recurse)
+
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "

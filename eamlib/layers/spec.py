@@ -14,19 +14,21 @@ from eamlib._checks import one_of
 from eamlib.layers.attention import EAMAttention, KernelAttention
 from eamlib.layers.convolution import ConvBuilder, static_conv
 from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.dynet import DyNetConv2d
 from eamlib.layers.selection import SELECTIONS
 
-CONVS = ("static", "dynamic", *(f"eam-{select}" for select in SELECTIONS))
+CONVS = ("static", "dynamic", "dynet", *(f"eam-{select}" for select in SELECTIONS))
 
 
 def conv_builder(conv: str = "static", **options) -> ConvBuilder:
-    """Return what builds a layer from (in_channels, out_channels, kernel_size, stride=1, groups=1).
+    """Return what builds a layer from (in_channels, out_channels, kernel_size, stride=1, groups=1, dilation=1).
 
     Args:
-        conv: ``"static"``; ``"dynamic"`` (attention over all channels, Chen et al. 2020); ``"eam-"`` and the name of
-            a selection (Ding et al. 2021).
-        options: of the attention, and ``num_kernels`` and ``strategy``. With ``seed``, layer i draws its channels
-            with seed + i, so that layers of the same width do not all pick the same ones.
+        conv: ``"static"``; ``"dynamic"`` (attention over all channels, Chen et al. 2020); ``"dynet"`` (coefficients a
+            channel, Zhang et al. 2020); ``"eam-"`` and the name of a selection (Ding et al. 2021).
+        options: of the attention, and ``num_kernels`` and ``strategy``; of ``"dynet"``, ``group_size`` and ``fuse``.
+            With ``seed``, layer i draws its channels with seed + i, so that layers of the same width do not all pick
+            the same ones.
 
     Raises:
         ValueError: if ``conv`` or an option is unknown.
@@ -35,16 +37,21 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
     if conv == "static":
         _refuse_unknown(options, (), conv)
         return static_conv
+    if conv == "dynet":
+        _refuse_unknown(options, ("group_size", "fuse"), conv)
+        return _dynet_builder(options)
 
     attention_class, fixed = KernelAttention, {}
     if conv.startswith("eam-"):
         attention_class, fixed = EAMAttention, {"select": conv.removeprefix("eam-")}
     own = {"strategy": options.pop("strategy", "auto")}
     taken = set(inspect.signature(attention_class).parameters) - {"in_channels", "device", "dtype", *fixed}
-    _refuse_unknown(options, taken, conv)
+    _refuse_unknown(options, taken | {"strategy"}, conv)
     layers_built = 0
 
-    def build(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Module:
+    def build(
+        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
+    ) -> nn.Module:
         nonlocal layers_built
         layer_options = options | fixed
         if options.get("seed") is not None:
@@ -55,7 +62,8 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
             out_channels,
             kernel_size,
             stride,
-            padding=kernel_size // 2,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
             groups=groups,
             num_kernels=options.get("num_kernels", 4),
             attention=attention_class(in_channels, **layer_options),
@@ -65,8 +73,18 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
     return build
 
 
+def _dynet_builder(options: dict) -> ConvBuilder:
+    def build(
+        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
+    ) -> nn.Module:
+        padding = dilation * (kernel_size // 2)
+        return DyNetConv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, **options)
+
+    return build
+
+
 def _refuse_unknown(options: dict, taken, conv: str) -> None:
     for option in options:
         if option not in taken:
-            allowed = ", ".join(sorted({*taken, "strategy"})) if taken else "none"
+            allowed = ", ".join(sorted(taken)) if taken else "none"
             raise ValueError(f"option {option!r} is unknown to conv = {conv!r}. Allowed: {allowed}.")

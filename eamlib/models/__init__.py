@@ -1,6 +1,17 @@
 """The networks, one architecture a file, each written once and made of the convolution it is given."""
 
-from eamlib.models import mobilenet_v1, mobilenet_v2  # noqa: F401  (importing registers them)
-from eamlib.models.registry import create_model, list_models
+from eamlib.models import (  # noqa: F401  (importing registers them)
+    dy_mobile,
+    dy_resnet,
+    dy_shuffle,
+    fcn,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    shufflenet_v2,
+)
+from eamlib.models.registry import create_model, list_models, own_conv
+from eamlib.models.torchvision_weights import load_torchvision
 
-__all__ = ["create_model", "list_models"]
+__all__ = ["create_model", "list_models", "load_torchvision", "own_conv"]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct, DepthwiseSeparable
 from eamlib.models.registry import register_model
+from eamlib.models.widths import scaled
 
 # (output channels, stride of the depthwise convolution), in the order of the paper's table.
 BLOCKS = (
@@ -31,7 +32,7 @@ class MobileNetV1(nn.Module):
         super().__init__()
 
         def width(channels: int) -> int:
-            return max(8, int(channels * width_mult))
+            return max(8, scaled(channels, width_mult))
 
         channels = width(32)
         layers = [ConvNormAct(3, channels, 3, stem_stride)]
@@ -47,5 +48,6 @@ class MobileNetV1(nn.Module):
 
 @register_model
 def mobilenet_v1(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> MobileNetV1:
-    """MobileNetV1; no layer has fewer than 8 channels. On 32 × 32 images the usual change is stem_stride = 1."""
+    """MobileNetV1; no layer has fewer than 8 channels. On 32 × 32 images the usual change is ``stem_stride=1`` alone,
+    as in https://github.com/kuangliu/pytorch-cifar: the last map is 2 × 2."""
     return MobileNetV1(conv, num_classes, width_mult, stem_stride)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
+from eamlib.layers.dynet import Chain, predicted, share_predictor
 from eamlib.models.registry import register_model
+from eamlib.models.widths import multiple_of_eight
 
 # (expansion t, output channels c, blocks n, stride of the first block s), the paper's table.
 STAGES = (
@@ -20,12 +22,6 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-
-
-def round_to_eight(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, and never below 90 % of ``channels`` (the authors' own rounding)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 class InvertedResidual(nn.Module):
@@ -52,29 +48,32 @@ class InvertedResidual(nn.Module):
         ]
         if expand:
             layers.insert(0, ConvNormAct(in_channels, hidden, 1, conv=conv, activation=nn.ReLU6))
-        self.layers = nn.Sequential(*layers)
+        self.layers = Chain(*layers)
+        self.predictor = share_predictor(self, in_channels)
         self.adds_input = stride == 1 and in_channels == out_channels
 
     def forward(self, input: Tensor) -> Tensor:
-        output = self.layers(input)
+        output = self.layers(input, predicted(self.predictor, input))
         return input + output if self.adds_input else output
 
 
 class MobileNetV2(nn.Module):
-    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 16 · stem_stride."""
+    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``."""
 
     def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool):
         super().__init__()
-        channels = round_to_eight(32 * width_mult)
+        channels = multiple_of_eight(32, width_mult)
         layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
-        for expansion, stage_channels, blocks, stage_stride in STAGES:
-            out_channels = round_to_eight(stage_channels * width_mult)
+        for stage, (expansion, stage_channels, blocks, stage_stride) in enumerate(STAGES):
+            if stage == 1:
+                stage_stride = stem_stride  # small images keep their size here too
+            out_channels = multiple_of_eight(stage_channels, width_mult)
             for block in range(blocks):
                 stride = stage_stride if block == 0 else 1
                 expand = expansion > 1 or expand_first
                 layers.append(InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand))
                 channels = out_channels
-        last = round_to_eight(1280 * max(1.0, width_mult))
+        last = multiple_of_eight(1280, max(1.0, width_mult))
         layers.append(ConvNormAct(channels, last, 1, conv=conv, activation=nn.ReLU6))
         self.features = nn.Sequential(*layers)
         self.classifier = ClassifierHead(last, num_classes, dropout=0.2)
@@ -88,5 +87,7 @@ def mobilenet_v2(
     conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool = False
 ) -> MobileNetV2:
     """MobileNetV2. ``expand_first=True`` adds the 1 × 1 expansion where t = 1, which expands nothing: torchvision and
-    the original leave it out, the EAM paper's parameter counts contain it."""
+    the original leave it out, the EAM paper's parameter counts contain it. On 32 × 32 images ``stem_stride=1`` also
+    sets the stride of the second stage (24 channels) to 1, the usual change, as in
+    https://github.com/kuangliu/pytorch-cifar: the last map is 4 × 4."""
     return MobileNetV2(conv, num_classes, width_mult, stem_stride, expand_first)

@@ -11,11 +11,13 @@ from eamlib._checks import one_of, positive_int, positive_number
 from eamlib.layers.spec import conv_builder
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_OWN_CONV: dict[str, str] = {}
 
 
-def register_model(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """Decorator: make ``builder`` known to :func:`create_model` under its own name."""
+def register_model(builder: Callable[..., nn.Module], *, conv: str = "static") -> Callable[..., nn.Module]:
+    """Decorator: make ``builder`` known to :func:`create_model` under its own name, made of ``conv`` unless told."""
     _BUILDERS[builder.__name__] = builder
+    _OWN_CONV[builder.__name__] = conv
     return builder
 
 
@@ -24,27 +26,34 @@ def list_models() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def own_conv(name: str) -> str:
+    """What the network is made of when no ``conv`` is named: "dynet" for those called ``dy_…``, else "static"."""
+    return _OWN_CONV[one_of("name", name, list_models())]
+
+
 def create_model(
     name: str,
-    conv: str = "static",
+    conv: str | None = None,
     *,
     num_classes: int = 1000,
     width_mult: float = 1.0,
     stem_stride: int = 2,
     **conv_options,
 ) -> nn.Module:
-    """Build a network, ``[B, 3, H, W] -> [B, num_classes]``, made of the convolution called ``conv``.
+    """Build a network made of the convolution called ``conv``: ``[B, 3, H, W] -> [B, num_classes]``, and for the
+    segmentation networks (``fcn_…``) ``[B, num_classes, H, W]``.
 
     Args:
         name: one of :func:`list_models`.
-        conv: one of :data:`eamlib.layers.CONVS`. The first convolution and the classifier stay static in every
-            network (Ding et al. 2021, section 4.1.4).
+        conv: one of :data:`eamlib.layers.CONVS`; None takes :func:`own_conv`. The first convolution and the
+            classifier stay static in every network (Ding et al. 2021, section 4.1.4).
         num_classes: length of the output.
-        width_mult: multiplies every layer's channels.
-        stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32.
+        width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 alone.
+        stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32. Each network's own
+            docstring says what else is then usual and done.
         conv_options: reach the attention (``num_kernels``, ``reduction``, ``channels``, ``pool``, ``output_size``,
-            ``hidden``, ``temperature``, ``seed``) and ``strategy``; and those that are an argument of the network
-            alone (``mobilenet_v2``: ``expand_first``).
+            ``hidden``, ``temperature``, ``seed``) and ``strategy``, or the DyNet convolution (``group_size``,
+            ``fuse``); and those that are an argument of the network alone (``mobilenet_v2``: ``expand_first``).
 
     Raises:
         ValueError: if a name or an option is unknown, or a number is out of its range.
@@ -58,7 +67,7 @@ def create_model(
     of_network = set(inspect.signature(builder).parameters) - shared
     network_options = {key: conv_options.pop(key) for key in of_network & conv_options.keys()}
     return builder(
-        conv=conv_builder(conv, **conv_options),
+        conv=conv_builder(own_conv(name) if conv is None else conv, **conv_options),
         num_classes=num_classes,
         width_mult=width_mult,
         stem_stride=stem_stride,

@@ -20,6 +20,13 @@ def test_squeeze_excitation_gates_channels(maps):
     assert first.out_features == 4
 
 
+def test_squeeze_excitation_takes_another_width_and_gate(maps):
+    layer = SqueezeExcitation(16, hidden=5, gate=torch.nn.Hardsigmoid)
+    first, _, second, gate = layer.excite
+    assert first.out_features == second.in_features == 5 and isinstance(gate, torch.nn.Hardsigmoid)
+    assert layer(maps).shape == maps.shape
+
+
 def test_kernel_attention_is_what_the_paper_says(maps):
     attention = KernelAttention(16, num_kernels=3, reduction=4, temperature=2.0)
     first, _, second = attention.predict
@@ -96,6 +103,7 @@ def test_device_and_dtype_reach_everything(make):
         (lambda: EAMAttention(8, select="cgrmax"), "Did you mean 'cgr-max'"),
         (lambda: EAMAttention(3), "selects more than the 3 channels.*leaves the first convolution static"),
         (lambda: SqueezeExcitation(0), "channels = 0"),
+        (lambda: SqueezeExcitation(8, hidden=0), "hidden = 0 must be an integer of at least 1"),
         (lambda: SqueezeExcitation(8)(torch.zeros(1, 4, 2, 2)), r"allowed is \[B, 8, H, W\]"),
         (lambda: KernelAttention(8)(torch.zeros(1, 4, 2, 2)), r"input has shape \[1, 4, 2, 2\]"),
         (lambda: set_temperature(KernelAttention(8), 0), "temperature = 0"),

@@ -27,6 +27,13 @@ def test_builder_passes_options_to_the_attention():
     assert layer(torch.randn(2, 8, 8, 8)).shape == (2, 16, 4, 4)
 
 
+@pytest.mark.parametrize("conv", ["static", "dynamic"])
+def test_a_dilated_convolution_keeps_the_size_and_reaches_further(conv):
+    layer = conv_builder(conv)(8, 4, 3, dilation=4)
+    assert layer.dilation == (4, 4)
+    assert layer(torch.randn(2, 8, 9, 9)).shape == (2, 4, 9, 9)
+
+
 def test_layers_of_one_network_draw_different_channels_and_a_seed_repeats_them():
     def draws():
         build = conv_builder("eam-rcr", seed=7)

@@ -53,6 +53,17 @@ def test_device_and_dtype():
     assert {p.dtype for p in layer.parameters()} == {torch.double}
 
 
+def test_moving_to_channels_last_changes_neither_output_nor_parameters():
+    layer = DynamicConv2d(8, 6, 3, bias=True)
+    x = torch.randn(2, 8, 9, 9)
+    expected, parameters = layer(x), list(layer.parameters())
+    layer.to(memory_format=torch.channels_last)
+    assert all(a is b for a, b in zip(layer.parameters(), parameters, strict=True))
+    assert layer.weight.shape == (4, 6, 8, 3, 3) and layer.weight.is_contiguous()
+    torch.testing.assert_close(layer(x.to(memory_format=torch.channels_last)), expected)
+    assert layer.to(torch.double, memory_format=torch.channels_last).weight.dtype == torch.double
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

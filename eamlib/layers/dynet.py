@@ -1,0 +1,208 @@
+"""The convolution of DyNet: every output channel mixes its own few kernels, by coefficients that depend on the image.
+
+Zhang et al. 2020, https://arxiv.org/abs/2004.10694. What Ding et al. 2021 call DyNet is another operator: one mixture
+a layer, :class:`eamlib.layers.DynamicConv2d`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+
+from eamlib._checks import feature_maps, one_of, positive_int
+from eamlib.functional import per_sample_conv2d
+
+FUSES = ("auto", "kernels", "maps")
+
+
+class CoefficientPredictor(nn.Module):
+    """Global average pool, FC, sigmoid: ``[B, C, H, W] -> [B, num_coefficients]``, each in (0, 1).
+
+    Args:
+        in_channels: C.
+        num_coefficients: how many. A convolution of O output channels needs O · group_size.
+        hidden: with a number, two linear layers with so many units and a ReLU between them. The paper does this in
+            its ResNets, with C / 4 units, to save parameters; the ReLU is our choice.
+
+    Raises:
+        ValueError: if a count is below 1, or an input has other than C channels.
+
+    Source: Zhang et al. 2020, section 3.2.
+    """
+
+    def __init__(self, in_channels: int, num_coefficients: int, hidden: int | None = None, *, device=None, dtype=None):
+        super().__init__()
+        factory = {"device": device, "dtype": dtype}
+        self.in_channels = features = positive_int("in_channels", in_channels)
+        layers = []
+        if hidden is not None:
+            layers = [nn.Linear(features, positive_int("hidden", hidden), **factory), nn.ReLU()]
+            features = hidden
+        layers += [nn.Linear(features, positive_int("num_coefficients", num_coefficients), **factory), nn.Sigmoid()]
+        self.predict = nn.Sequential(*layers)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.predict(F.adaptive_avg_pool2d(feature_maps("input", input, self.in_channels), 1).flatten(1))
+
+
+class DyNetConv2d(nn.Module):
+    """A convolution whose output channel t uses the kernel Σ_i η_t^i w_t^i: ``[B, C, H, W] -> [B, O, H', W']``.
+
+    Convolution is linear in its kernel. So the g kernels of a channel can be mixed before one convolution a sample, or
+    all O · g kernels be convolved with the whole batch at once and the g maps of a channel mixed: the same output.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``nn.Conv2d``.
+        group_size: g, the fixed kernels of each output channel; the paper takes 6.
+        coefficients: a module that makes η, ``[B, O · g]``, from this layer's input. None makes a
+            :class:`CoefficientPredictor`; in a block, :func:`share_predictor` puts one for the block in its place.
+        fuse: ``"kernels"``, ``"maps"``, or ``"auto"``: maps in training and kernels in eval mode, as the paper. Kernels
+            cost about as much as one static convolution; an exported graph then takes only the batch size that it
+            was made with. Maps cost g of them, for any batch.
+        device, dtype: of the parameters that this layer makes.
+
+    ``weight`` is ``[O · g, C / groups, kh, kw]``, the g kernels of a channel side by side; ``bias`` is ``[O · g]``,
+    mixed like the kernels, or None.
+
+    Raises:
+        ValueError: if a count is below 1, ``groups`` does not divide the channels, ``fuse`` is unknown, or the
+            coefficients have another shape.
+
+    Source: Zhang et al. 2020, equation 3 (the kernels) and section 3.2 (mixing the maps in training).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+        *,
+        group_size: int = 6,
+        coefficients: nn.Module | None = None,
+        fuse: str = "auto",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.in_channels = positive_int("in_channels", in_channels)
+        self.out_channels = positive_int("out_channels", out_channels)
+        self.group_size = positive_int("group_size", group_size)
+        self.groups = positive_int("groups", groups)
+        for argument, value in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if value % groups:
+                raise ValueError(f"groups = {groups} does not divide {argument} = {value}.")
+        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        self.fuse = one_of("fuse", fuse, FUSES)
+        self.num_coefficients = out_channels * group_size
+
+        # All O · g kernels are those of one wide convolution, and are initialised as such.
+        factory = {"device": device, "dtype": dtype}
+        wide = nn.Conv2d(in_channels, self.num_coefficients, self.kernel_size, groups=groups, bias=bias, **factory)
+        self.weight, self.bias = wide.weight, wide.bias
+        if coefficients is None:
+            coefficients = CoefficientPredictor(in_channels, self.num_coefficients, **factory)
+        self.coefficients = coefficients
+
+    def forward(self, input: Tensor, coefficients: Tensor | None = None) -> Tensor:
+        """``coefficients``: η, ``[B, O · g]``, where the block has predicted it; else this layer predicts it."""
+        feature_maps("input", input, self.in_channels)
+        if coefficients is None:
+            if self.coefficients is None:
+                raise ValueError("coefficients = None, but this layer's predictor belongs to its block: pass its η.")
+            coefficients = self.coefficients(input)
+        expected = [input.shape[0], self.num_coefficients]
+        if list(coefficients.shape) != expected:
+            raise ValueError(
+                f"coefficients has shape {list(coefficients.shape)}; allowed is [B, O · group_size] = {expected}."
+            )
+        eta = coefficients.unflatten(1, (self.out_channels, self.group_size))
+        maps = self.fuse == "maps" or (self.fuse == "auto" and self.training)
+        # No sample has no kernel either, so an empty batch is always run the other way.
+        return self._fuse_maps(input, eta) if maps or input.shape[0] == 0 else self._fuse_kernels(input, eta)
+
+    def _fuse_kernels(self, input: Tensor, eta: Tensor) -> Tensor:
+        # One product a channel: [O, B, g] @ [O, g, numbers of a kernel].
+        per_channel = eta.transpose(0, 1)
+        kernels = self.weight.flatten(1).unflatten(0, (self.out_channels, self.group_size))
+        mixed = (per_channel @ kernels).transpose(0, 1).unflatten(2, self.weight.shape[1:])
+        bias = self.bias
+        if bias is not None:
+            bias = (eta * bias.view(self.out_channels, self.group_size)).sum(2)
+        return per_sample_conv2d(input, mixed, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def _fuse_maps(self, input: Tensor, eta: Tensor) -> Tensor:
+        maps = F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return torch.einsum("bog,boghw->bohw", eta, maps.unflatten(1, (self.out_channels, self.group_size)))
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, groups={self.groups}, group_size={self.group_size}, fuse={self.fuse}"
+        )
+
+
+class BlockPredictor(CoefficientPredictor):
+    """One predictor for the convolutions of a block: ``[B, C, H, W] -> [B, sizes[0]], [B, sizes[1]], …``.
+
+    Args:
+        sizes: how many coefficients each convolution takes, in the order in which the block runs them.
+        in_channels, hidden: as in :class:`CoefficientPredictor`.
+    """
+
+    def __init__(self, in_channels: int, sizes: Sequence[int], hidden: int | None = None):
+        super().__init__(in_channels, sum(sizes), hidden)
+        self.sizes = list(sizes)
+
+    def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+        return super().forward(input).split(self.sizes, dim=1)
+
+
+def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = None) -> BlockPredictor | None:
+    """Take their predictors from the DyNet convolutions inside ``block`` and return one for all of them.
+
+    None if there are none, so that a block need not know what it is made of: it says
+    ``self.predictor = share_predictor(self, in_channels)`` when all its convolutions are there, and in ``forward``
+    ``coefficients = predicted(self.predictor, input)``, which its chains hand on.
+
+    Args:
+        in_channels: of what the predictor will read: the block's input.
+        hidden: as in :class:`CoefficientPredictor`.
+    """
+    convolutions = [module for module in block.modules() if isinstance(module, DyNetConv2d)]
+    if not convolutions:
+        return None
+    for convolution in convolutions:
+        convolution.coefficients = None
+    return BlockPredictor(in_channels, [convolution.num_coefficients for convolution in convolutions], hidden)
+
+
+def predicted(predictor: BlockPredictor | None, input: Tensor) -> Iterator[Tensor] | None:
+    """The coefficients of a block's convolutions, one tensor after the other; None without a predictor."""
+    return None if predictor is None else iter(predictor(input))
+
+
+class Chain(nn.Sequential):
+    """A ``Sequential`` that hands coefficients on: each DyNet convolution in it takes the next ones.
+
+    ``coefficients`` is what :func:`predicted` returned. With None it is a plain ``Sequential``.
+    """
+
+    def forward(self, input: Tensor, coefficients: Iterator[Tensor] | None = None) -> Tensor:
+        for layer in self:
+            if coefficients is not None and isinstance(layer, DyNetConv2d):
+                input = layer(input, next(coefficients))
+            elif coefficients is not None and isinstance(layer, Chain):
+                input = layer(input, coefficients)
+            else:
+                input = layer(input)
+        return input

@@ -1,0 +1,84 @@
+"""Dy-mobile: MobileNetV2 without its expansion, made of DyNet convolutions.
+
+Zhang et al. 2020, https://arxiv.org/abs/2004.10694, section 3.3. Where MobileNetV2 widens a block sixfold to get more
+features, Dy-mobile generates the ones that the image needs and stays narrow.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
+from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.models.mobilenet_v2 import STAGES
+from eamlib.models.registry import register_model
+from eamlib.models.widths import multiple_of_eight
+
+# Input channels of each output channel of the 3 × 3 convolution: MobileNetV2's expansion, so that six times fewer
+# channels cost as much.
+GROUP_CHANNELS = 6
+
+
+class NarrowResidual(nn.Module):
+    """1 × 1, 3 × 3 in groups of 6 channels, 1 × 1, each to O channels; add the input if it fits.
+
+    ``[B, C, H, W] -> [B, O, H / stride, W / stride]``; O is a multiple of 6. The stride is the 3 × 3's and, as in
+    MobileNetV2, the last convolution has no activation. One predictor on the block's input serves all three.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *, conv: ConvBuilder):
+        super().__init__()
+        groups = out_channels // GROUP_CHANNELS
+        self.layers = Chain(
+            ConvNormAct(in_channels, out_channels, 1, conv=conv, activation=nn.ReLU6),
+            ConvNormAct(out_channels, out_channels, 3, stride, groups, conv=conv, activation=nn.ReLU6),
+            ConvNormAct(out_channels, out_channels, 1, conv=conv, activation=None),
+        )
+        self.predictor = share_predictor(self, in_channels)
+        self.adds_input = stride == 1 and in_channels == out_channels
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = self.layers(input, predicted(self.predictor, input))
+        return input + output if self.adds_input else output
+
+
+class NarrowMobile(nn.Module):
+    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``.
+
+    The stages of MobileNetV2, their channels rounded up to a multiple of 6. The stem, the last 1 × 1 convolution and
+    the classifier are MobileNetV2's and static: so the count of the paper comes out.
+    """
+
+    def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int):
+        super().__init__()
+        channels = multiple_of_eight(32, width_mult)
+        layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
+        for stage, (_, stage_channels, blocks, stage_stride) in enumerate(STAGES):
+            if stage == 1:
+                stage_stride = stem_stride  # small images keep their size here too
+            narrow = multiple_of_eight(stage_channels, width_mult)
+            out_channels = -(-narrow // GROUP_CHANNELS) * GROUP_CHANNELS
+            for block in range(blocks):
+                layers.append(NarrowResidual(channels, out_channels, 1 if block else stage_stride, conv=conv))
+                channels = out_channels
+        last = multiple_of_eight(1280, max(1.0, width_mult))
+        layers.append(ConvNormAct(channels, last, 1, activation=nn.ReLU6))
+        self.features = nn.Sequential(*layers)
+        self.classifier = ClassifierHead(last, num_classes, dropout=0.2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.classifier(self.features(input))
+
+
+@partial(register_model, conv="dynet")
+def dy_mobile(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> NarrowMobile:
+    """Dy-mobile; made of DyNet convolutions unless another ``conv`` is named. Small images as in MobileNetV2."""
+    return NarrowMobile(conv, num_classes, width_mult, stem_stride)
+
+
+@register_model
+def fix_mobile(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> NarrowMobile:
+    """The ablation's Fix-mobile: the same narrow network, with static kernels unless another ``conv`` is named."""
+    return NarrowMobile(conv, num_classes, width_mult, stem_stride)

@@ -1,0 +1,88 @@
+"""Dy-shuffle: ShuffleNetV2 in which a quarter of the channels is convolved, by DyNet convolutions.
+
+Zhang et al. 2020, https://arxiv.org/abs/2004.10694, section 3.3.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
+from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.models.registry import register_model
+from eamlib.models.shufflenet_v2 import BLOCKS, STEM, channel_shuffle, stage_widths
+
+
+class NarrowShuffleUnit(nn.Module):
+    """Keep three quarters of the channels, convolve the last one (1 × 1, 3 × 3 each channel, 1 × 1), shuffle.
+
+    ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. With stride 2 nothing is split: each branch reads all channels
+    and makes O / 2, as in ShuffleNetV2. The right branch is made by ``conv``, with one predictor on its input; the
+    left one, where it convolves, is static.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *, conv: ConvBuilder):
+        super().__init__()
+        if stride == 1:
+            read = made = out_channels // 4
+            self.shortcut = nn.Identity()
+        else:
+            read, made = in_channels, out_channels // 2
+            self.shortcut = nn.Sequential(
+                ConvNormAct(read, read, 3, stride, groups=read, activation=None), ConvNormAct(read, made, 1)
+            )
+        self.layers = Chain(
+            ConvNormAct(read, made, 1, conv=conv),
+            ConvNormAct(made, made, 3, stride, groups=made, conv=conv, activation=None),
+            ConvNormAct(made, made, 1, conv=conv),
+        )
+        self.predictor = share_predictor(self, read)
+        self.split = (in_channels - read, read) if stride == 1 else None
+        # Runs as long as the right branch, so that the next unit's share comes from all of them.
+        self.runs = out_channels // made
+
+    def forward(self, input: Tensor) -> Tensor:
+        left, right = input.split(self.split, dim=1) if self.split else (input, input)
+        output = self.layers(right, predicted(self.predictor, right))
+        return channel_shuffle(torch.cat((self.shortcut(left), output), dim=1), self.runs)
+
+
+class NarrowShuffle(nn.Module):
+    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``.
+
+    Widths, stem, last convolution and classifier are ShuffleNetV2's, the last three static.
+    """
+
+    def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int):
+        super().__init__()
+        *stages, last = stage_widths(width_mult)
+        layers = [ConvNormAct(3, STEM, 3, stem_stride)]
+        if stem_stride == 2:
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+        channels = STEM
+        for out_channels, blocks in zip(stages, BLOCKS, strict=True):
+            for block in range(blocks):
+                layers.append(NarrowShuffleUnit(channels, out_channels, stride=1 if block else 2, conv=conv))
+                channels = out_channels
+        layers.append(ConvNormAct(channels, last, 1))
+        self.features = nn.Sequential(*layers)
+        self.classifier = ClassifierHead(last, num_classes)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.classifier(self.features(input))
+
+
+@partial(register_model, conv="dynet")
+def dy_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> NarrowShuffle:
+    """Dy-shuffle, of width 0.5, 1.0, 1.5 or 2.0; made of DyNet convolutions unless another ``conv`` is named.
+    Small images as in ShuffleNetV2."""
+    return NarrowShuffle(conv, num_classes, width_mult, stem_stride)
+
+
+@register_model
+def fix_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> NarrowShuffle:
+    """The ablation's Fix-shuffle: the same narrow network, with static kernels unless another ``conv`` is named."""
+    return NarrowShuffle(conv, num_classes, width_mult, stem_stride)

@@ -1,0 +1,137 @@
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from eamlib import cost, create_model
+from eamlib.__main__ import main
+from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS, count_table, cut_table
+
+pytest.importorskip("fvcore")
+
+# Multiply-adds in millions: of the static network; of the dynamic one's convolutions and classifier; of all of it.
+EXPECTED = {
+    "dy_mobile": (300.8, 130.5, 136.4),
+    "dy_resnet18": (1814.1, 577.5, 594.8),
+    "dy_resnet50": (4089.2, 1127.4, 1174.4),
+    "dy_shuffle": (144.9, 92.0, 96.1),
+}
+
+
+@pytest.fixture(scope="module")
+def cuts():
+    return {row.dynamic: (row, ours) for row, ours in cut_table()}
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return {row.model: (row, ours.multiply_adds) for row, ours in count_table()}
+
+
+def test_the_counts_are_these(cuts):
+    assert {
+        name: tuple(round(n / 1e6, 1) for n in (ours.original, ours.convolutions, ours.everything))
+        for name, (_, ours) in cuts.items()
+    } == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["dy_mobile", "dy_resnet18", "dy_resnet50"])
+def test_both_versions_cuts_come_out_each_in_its_own_count(cuts, name):
+    row, ours = cuts[name]
+    assert abs(ours.first - row.first) < 0.15
+    assert abs(ours.second - row.second) < 0.15
+
+
+def test_the_cut_of_dy_shuffle_is_near_and_the_remark_is_right(cuts):
+    row, ours = cuts["dy_shuffle"]
+    assert abs(ours.first - row.second) < 0.7
+    # What the first unit saves if its first 1 × 1 keeps 24 channels, not half of 116: less of all three convolutions.
+    half, narrower = 58, 58 - 24
+    saved = narrower * (24 * 56**2 + 9 * 28**2 + half * 28**2)
+    mixing_and_predicting = 6 * narrower * (24 + 9 + half) + 24 * 6 * 2 * narrower
+    convolutions = ours.convolutions - saved
+    everything = ours.everything - saved - mixing_and_predicting
+    assert (round(convolutions / 1e6, 1), round(everything / 1e6, 1)) == (87.7, 91.8)
+    cuts = [round(100 * (1 - count / ours.original), 1) for count in (convolutions, everything)]
+    assert cuts == [39.5, 36.7] and "39.5 and 36.7 %" in row.remark
+
+
+@pytest.mark.parametrize("name", ["fix_mobile", "dy_mobile", "fix_shuffle", "dy_shuffle"])
+def test_the_ablations_counts_within_three_percent(counts, name):
+    row, ours = counts[name]
+    assert abs(ours["convolution"] / 1e6 / row.printed - 1) < 0.03
+
+
+def test_only_these_widths_fit_the_ablations_counts():
+    fitting = {
+        (name, width_mult, printed)
+        for name in ("fix_mobile", "fix_shuffle")
+        for width_mult in (1.0, 1.5)
+        for printed in (129, 171)
+        if abs(cost(create_model(name, width_mult=width_mult)).multiply_adds["convolution"] / 1e6 / printed - 1) < 0.03
+    }
+    assert fitting == {("fix_mobile", 1.0, 129), ("fix_shuffle", 1.5, 171)}
+
+
+def test_the_segmentation_network(counts):
+    _, static = counts["fcn_resnet50"]
+    row, dynamic = counts["fcn_dy_resnet50"]
+    assert round(static["convolution"] / 1e9, 1) == 311.3  # printed: 310.8
+    assert round(dynamic["convolution"] / 1e9, 1) == 100.9  # printed: 95.6
+    head = 256 * (9 * 1024 + 19) * 96**2  # what half of the head's 512 channels cost
+    assert round((dynamic["convolution"] - head) / 1e9, 1) == 79.1
+    assert "79.1 G" in row.remark
+
+
+def test_dynet_keeps_the_widths_of_mobilenet_v3():
+    for name in ("mobilenet_v3_small", "mobilenet_v3_large"):
+        static, dynamic = (cost(create_model(name, conv)).multiply_adds for conv in ("static", "dynet"))
+        assert static["convolution"] == dynamic["convolution"]
+        assert static["aggregation"] == 0 < dynamic["aggregation"]
+
+
+@pytest.mark.parametrize("name", ["dy_mobile", "fix_mobile", "dy_shuffle", "fix_shuffle", "dy_resnet18", "dy_resnet50"])
+@torch.no_grad()
+def test_another_counter_agrees_on_the_convolutions(name):
+    model = create_model(name, num_classes=5).eval()
+    ours = cost(model, (3, 64, 64))
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 64, 64))
+    theirs = counter.get_flop_counts()["Global"]
+    assert theirs[torch.ops.aten.convolution] == 2 * ours.by_part["convolution"]  # it counts two for a multiply-add
+    products = sum(flops for operation, flops in theirs.items() if operation != torch.ops.aten.convolution)
+    assert products == 2 * sum(ours.multiply_adds[part] for part in ("attention", "aggregation", "classifier"))
+
+
+def test_the_parts_by_hand_and_however_the_layer_is_run():
+    from eamlib.layers import DyNetConv2d
+
+    for fuse in ("auto", "kernels", "maps"):
+        layer = DyNetConv2d(16, 8, 3, padding=1, groups=2, fuse=fuse)
+        counted = cost(layer, (16, 10, 10))
+        assert counted.multiply_adds == {
+            "convolution": 100 * 8 * 8 * 9,
+            "attention": 16 * 8 * 6,
+            "aggregation": 6 * 8 * 8 * 9,
+            "normalization": 0,
+            "classifier": 0,
+        }
+        assert counted.by_part["attention"] == 16 * 8 * 6 + 16 * 100  # pooling reads each value once
+        assert layer.fuse == fuse and layer.training
+
+
+def test_command_prints_every_row(capsys):
+    assert main(["cost", "--paper", "dynet"]) == 0
+    printed = capsys.readouterr().out
+    for row in CUT_ROWS:
+        static, convolutions, everything = EXPECTED[row.dynamic]
+        pattern = rf"^{re.escape(row.network)}\** +{static} +{convolutions} .*{row.first} +{everything} .*{row.second}$"
+        assert re.search(pattern, printed, re.MULTILINE), row.network
+    for row in COUNT_ROWS:
+        assert re.search(rf"^{re.escape(row.network)}\** +{row.printed:,} ", printed, re.MULTILINE), row.network
+
+
+def test_an_unknown_paper_is_named(capsys):
+    assert main(["cost", "--paper", "dynett"]) == 2
+    assert "--paper = 'dynett' is unknown. Did you mean 'dynet'? Allowed: eam, dynet." in capsys.readouterr().err

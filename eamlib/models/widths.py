@@ -13,7 +13,7 @@ def scaled(channels: int, width_mult: float) -> int:
     if width < 1:
         raise ValueError(
             f"width_mult = {width_mult!r} leaves a layer of {channels} channels without any; "
-            f"allowed is {1 / channels:g} or more."
+            "allowed is what leaves one at least."
         )
     return width
 

@@ -23,10 +23,10 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, dilation: int, *, conv: ConvBuilder):
+    def __init__(self, in_channels: int, channels: int, stride: int, dilations: tuple[int, int], *, conv: ConvBuilder):
         super().__init__()
         out_channels = self.expansion * channels
-        self.layers = Chain(*self.body(in_channels, channels, stride, dilation, conv))
+        self.layers = Chain(*self.body(in_channels, channels, stride, dilations, conv))
         fits = stride == 1 and in_channels == out_channels
         self.shortcut = (
             Chain() if fits else ConvNormAct(in_channels, out_channels, 1, stride, conv=conv, activation=None)
@@ -35,10 +35,13 @@ class BasicBlock(nn.Module):
         self.predictor = share_predictor(self, in_channels, hidden=max(1, in_channels // 4))
 
     @staticmethod
-    def body(in_channels: int, channels: int, stride: int, dilation: int, conv: ConvBuilder) -> list[nn.Module]:
+    def body(
+        in_channels: int, channels: int, stride: int, dilations: tuple[int, int], conv: ConvBuilder
+    ) -> list[nn.Module]:
+        before, after = dilations  # where a dilation stands for a stride, it begins behind the strided convolution
         return [
-            ConvNormAct(in_channels, channels, 3, stride, dilation=dilation, conv=conv),
-            ConvNormAct(channels, channels, 3, dilation=dilation, conv=conv, activation=None),
+            ConvNormAct(in_channels, channels, 3, stride, dilation=before, conv=conv),
+            ConvNormAct(channels, channels, 3, dilation=after, conv=conv, activation=None),
         ]
 
     def forward(self, input: Tensor) -> Tensor:
@@ -52,10 +55,12 @@ class Bottleneck(BasicBlock):
     expansion = 4
 
     @staticmethod
-    def body(in_channels: int, channels: int, stride: int, dilation: int, conv: ConvBuilder) -> list[nn.Module]:
+    def body(
+        in_channels: int, channels: int, stride: int, dilations: tuple[int, int], conv: ConvBuilder
+    ) -> list[nn.Module]:
         return [
             ConvNormAct(in_channels, channels, 1, conv=conv),
-            ConvNormAct(channels, channels, 3, stride, dilation=dilation, conv=conv),
+            ConvNormAct(channels, channels, 3, stride, dilation=dilations[0], conv=conv),
             ConvNormAct(channels, Bottleneck.expansion * channels, 1, conv=conv, activation=None),
         ]
 
@@ -74,8 +79,9 @@ def resnet_features(
         stem_stride: 2 makes the 7 × 7 stem with its max pooling; 1 a 3 × 3 stem and no pooling, which is what
             He et al. 2016 (section 4.2) do on CIFAR's 32 × 32 images.
         dilated: the last two stages keep the size of their input and dilate their 3 × 3 convolutions by 2 and 4
-            instead (Yu et al. 2017, https://arxiv.org/abs/1705.09914). As in torchvision, the first block of a
-            stage is dilated as the stage before.
+            instead (Yu et al. 2017, https://arxiv.org/abs/1705.09914), each from behind the convolution that would
+            have had the stride, as in torchvision: with the same weights the strided map is every second, then every
+            fourth value of the dilated one.
         halved: after the stem every convolution has half as many output channels, as in Dy-ResNet.
 
     The map shrinks by 32 (by 8 with ``stem_stride=1``); dilated, by 8 (by 2).
@@ -90,10 +96,10 @@ def resnet_features(
     for stage, count in enumerate(blocks):
         keeps_size = stage == 0 or (dilated and stage >= 2)
         next_dilation = 2 * dilation if dilated and stage >= 2 else dilation
-        layers.append(block(channels, width << stage, 1 if keeps_size else 2, dilation, conv=conv))
+        layers.append(block(channels, width << stage, 1 if keeps_size else 2, (dilation, next_dilation), conv=conv))
         channels = block.expansion * (width << stage)
-        layers += [block(channels, width << stage, 1, next_dilation, conv=conv) for _ in range(count - 1)]
         dilation = next_dilation
+        layers += [block(channels, width << stage, 1, (dilation, dilation), conv=conv) for _ in range(count - 1)]
     return nn.Sequential(*layers), channels
 
 

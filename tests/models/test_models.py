@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from eamlib import create_model, list_models
-from eamlib.layers import CONVS, DynamicConv2d
+from eamlib.layers import CONVS, DynamicConv2d, conv_builder
+from eamlib.models.resnet import resnet_features
 from eamlib.models.shufflenet_v2 import channel_shuffle
 
 CLASSES = 7
@@ -211,3 +212,16 @@ def test_a_seed_fixes_the_channels_that_rcr_reads():
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_model(**({"name": "mobilenet_v1"} | arguments))
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_dilated_resnet_is_the_strided_one_made_finer(depth):
+    torch.manual_seed(0)
+    strided, dilated = (
+        resnet_features(depth, conv_builder("static"), 0.125, 1, dilated=choice)[0].eval() for choice in (False, True)
+    )
+    dilated.load_state_dict(strided.state_dict())
+    x = images(1).double()
+    coarse, fine = strided.double()(x), dilated.double()(x)
+    assert fine.shape[2:] == (16, 16) and coarse.shape[2:] == (4, 4)
+    torch.testing.assert_close(fine[..., ::4, ::4], coarse)

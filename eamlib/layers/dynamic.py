@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 
 from eamlib._checks import one_of, positive_int
 from eamlib.functional import dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
+from eamlib.layers.geometry import ConvGeometry
 
 
-class DynamicConv2d(nn.Module):
+class DynamicConv2d(ConvGeometry):
     """A drop-in for :class:`torch.nn.Conv2d` whose kernel depends on the input: ``[B, C, H, W] -> [B, O, H', W']``.
 
     Args:
@@ -52,16 +52,8 @@ class DynamicConv2d(nn.Module):
         device=None,
         dtype=None,
     ):
-        super().__init__()
-        self.in_channels = positive_int("in_channels", in_channels)
-        self.out_channels = positive_int("out_channels", out_channels)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.num_kernels = positive_int("num_kernels", num_kernels)
-        self.groups = positive_int("groups", groups)
-        for argument, value in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if value % groups:
-                raise ValueError(f"groups = {groups} does not divide {argument} = {value}.")
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
-        self.padding = padding if isinstance(padding, str) else _pair(padding)
         self.strategy = one_of("strategy", strategy, ("auto", "grouped", "loop"))
 
         factory = {"device": device, "dtype": dtype}
@@ -114,8 +106,4 @@ class DynamicConv2d(nn.Module):
         return super()._apply(of_any_rank, recurse)
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, groups={self.groups}, num_kernels={self.num_kernels}, "
-            f"strategy={self.strategy}"
-        )
+        return f"{super().extra_repr()}, num_kernels={self.num_kernels}, strategy={self.strategy}"

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.utils import _pair
 
 from eamlib._checks import feature_maps, one_of, positive_int
 from eamlib.functional import per_sample_conv2d
+from eamlib.layers.geometry import ConvGeometry
 
 FUSES = ("auto", "kernels", "maps")
 
@@ -49,7 +49,7 @@ class CoefficientPredictor(nn.Module):
         return self.predict(F.adaptive_avg_pool2d(feature_maps("input", input, self.in_channels), 1).flatten(1))
 
 
-class DyNetConv2d(nn.Module):
+class DyNetConv2d(ConvGeometry):
     """A convolution whose output channel t uses the kernel Σ_i η_t^i w_t^i: ``[B, C, H, W] -> [B, O, H', W']``.
 
     Convolution is linear in its kernel. So the g kernels of a channel can be mixed before one convolution a sample, or
@@ -92,16 +92,8 @@ class DyNetConv2d(nn.Module):
         device=None,
         dtype=None,
     ):
-        super().__init__()
-        self.in_channels = positive_int("in_channels", in_channels)
-        self.out_channels = positive_int("out_channels", out_channels)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.group_size = positive_int("group_size", group_size)
-        self.groups = positive_int("groups", groups)
-        for argument, value in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if value % groups:
-                raise ValueError(f"groups = {groups} does not divide {argument} = {value}.")
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
-        self.padding = padding if isinstance(padding, str) else _pair(padding)
         self.fuse = one_of("fuse", fuse, FUSES)
         self.num_coefficients = out_channels * group_size
 
@@ -145,10 +137,7 @@ class DyNetConv2d(nn.Module):
         return torch.einsum("bog,boghw->bohw", eta, maps.unflatten(1, (self.out_channels, self.group_size)))
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
-            f"padding={self.padding}, groups={self.groups}, group_size={self.group_size}, fuse={self.fuse}"
-        )
+        return f"{super().extra_repr()}, group_size={self.group_size}, fuse={self.fuse}"
 
 
 class BlockPredictor(CoefficientPredictor):

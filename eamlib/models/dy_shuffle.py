@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
+from eamlib.layers.convolution import ConvBuilder, ConvNormAct, static_conv
 from eamlib.layers.dynet import Chain, predicted, share_predictor
 from eamlib.models.registry import register_model
-from eamlib.models.shufflenet_v2 import BLOCKS, STEM, channel_shuffle, stage_widths
+from eamlib.models.shufflenet_v2 import ShuffleNetV2, channel_shuffle
 
 
 class NarrowShuffleUnit(nn.Module):
@@ -50,39 +50,18 @@ class NarrowShuffleUnit(nn.Module):
         return channel_shuffle(torch.cat((self.shortcut(left), output), dim=1), self.runs)
 
 
-class NarrowShuffle(nn.Module):
-    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``.
-
-    Widths, stem, last convolution and classifier are ShuffleNetV2's, the last three static.
-    """
-
-    def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int):
-        super().__init__()
-        *stages, last = stage_widths(width_mult)
-        layers = [ConvNormAct(3, STEM, 3, stem_stride)]
-        if stem_stride == 2:
-            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-        channels = STEM
-        for out_channels, blocks in zip(stages, BLOCKS, strict=True):
-            for block in range(blocks):
-                layers.append(NarrowShuffleUnit(channels, out_channels, stride=1 if block else 2, conv=conv))
-                channels = out_channels
-        layers.append(ConvNormAct(channels, last, 1))
-        self.features = nn.Sequential(*layers)
-        self.classifier = ClassifierHead(last, num_classes)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+# Widths, stem, last convolution and classifier are ShuffleNetV2's, the last three static.
+narrow_shuffle = partial(ShuffleNetV2, unit=NarrowShuffleUnit, last_conv=static_conv)
 
 
 @partial(register_model, conv="dynet")
-def dy_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> NarrowShuffle:
+def dy_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ShuffleNetV2:
     """Dy-shuffle, of width 0.5, 1.0, 1.5 or 2.0; made of DyNet convolutions unless another ``conv`` is named.
     Small images as in ShuffleNetV2."""
-    return NarrowShuffle(conv, num_classes, width_mult, stem_stride)
+    return narrow_shuffle(conv, num_classes, width_mult, stem_stride)
 
 
 @register_model
-def fix_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> NarrowShuffle:
+def fix_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ShuffleNetV2:
     """The ablation's Fix-shuffle: the same narrow network, with static kernels unless another ``conv`` is named."""
-    return NarrowShuffle(conv, num_classes, width_mult, stem_stride)
+    return narrow_shuffle(conv, num_classes, width_mult, stem_stride)

@@ -5,6 +5,8 @@ Ma et al. 2018, https://arxiv.org/abs/1807.11164, figure 3 (c, d) and table 5.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -75,9 +77,23 @@ class ShuffleUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``."""
+    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``.
 
-    def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int):
+    Args:
+        unit: what the stages are made of.
+        last_conv: what builds the last 1 × 1 convolution; None takes ``conv``.
+    """
+
+    def __init__(
+        self,
+        conv: ConvBuilder,
+        num_classes: int,
+        width_mult: float,
+        stem_stride: int,
+        *,
+        unit: Callable[..., nn.Module] = ShuffleUnit,
+        last_conv: ConvBuilder | None = None,
+    ):
         super().__init__()
         *stages, last = stage_widths(width_mult)
         layers = [ConvNormAct(3, STEM, 3, stem_stride)]
@@ -86,9 +102,9 @@ class ShuffleNetV2(nn.Module):
         channels = STEM
         for out_channels, blocks in zip(stages, BLOCKS, strict=True):
             for block in range(blocks):
-                layers.append(ShuffleUnit(channels, out_channels, stride=1 if block else 2, conv=conv))
+                layers.append(unit(channels, out_channels, stride=1 if block else 2, conv=conv))
                 channels = out_channels
-        layers.append(ConvNormAct(channels, last, 1, conv=conv))
+        layers.append(ConvNormAct(channels, last, 1, conv=last_conv or conv))
         self.features = nn.Sequential(*layers)
         self.classifier = ClassifierHead(last, num_classes)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from eamlib._checks import positive_int
+
 
 def scaled(channels: int, width_mult: float) -> int:
     """``channels · width_mult``, rounded down.
@@ -9,11 +11,11 @@ def scaled(channels: int, width_mult: float) -> int:
     Raises:
         ValueError: if that leaves the layer without a channel.
     """
-    width = int(channels * width_mult)
+    width = int(positive_int("channels", channels) * width_mult)
     if width < 1:
         raise ValueError(
             f"width_mult = {width_mult!r} leaves a layer of {channels} channels without any; "
-            "allowed is what leaves one at least."
+            f"allowed is {1 / channels:g} or more."
         )
     return width
 

@@ -8,6 +8,7 @@ from eamlib import create_model, list_models
 from eamlib.layers import CONVS, DynamicConv2d, conv_builder
 from eamlib.models.resnet import resnet_features
 from eamlib.models.shufflenet_v2 import channel_shuffle
+from eamlib.models.widths import multiple_of_eight
 
 CLASSES = 7
 EVERY_NETWORK_AND_CONV = [(name, conv) for name in list_models() for conv in CONVS]
@@ -212,6 +213,11 @@ def test_a_seed_fixes_the_channels_that_rcr_reads():
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_model(**({"name": "mobilenet_v1"} | arguments))
+
+
+def test_no_channels_to_scale_are_named():
+    with pytest.raises(ValueError, match="channels = 0 must be an integer of at least 1"):
+        multiple_of_eight(0)
 
 
 @pytest.mark.parametrize("depth", [18, 50])

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from torch import Tensor
 
 
 def style() -> None:
@@ -49,32 +48,6 @@ def accuracy_curves(histories: dict[str, list[dict]], ax: Axes | None = None) ->
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False)
     return ax
-
-
-def images(images: Tensor, titles: list[str] | None = None, columns: int = 8, cmap: str = "gray"):
-    """A gallery of maps or pictures.
-
-    Args:
-        images: ``[N, H, W]``, or ``[N, 3, H, W]`` with values that matplotlib takes as RGB.
-        titles: one an image.
-        columns: in a row.
-
-    Returns:
-        The figure.
-    """
-    import matplotlib.pyplot as plt
-
-    rows = -(-len(images) // columns)
-    columns = min(columns, len(images))
-    figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.25 * rows), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for i, image in enumerate(images.detach().cpu()):
-        ax = axes.flat[i]
-        ax.imshow(image.permute(1, 2, 0) if image.dim() == 3 else image, cmap=cmap)
-        if titles is not None:
-            ax.set_title(titles[i], fontsize=9)
-    return figure
 
 
 def lineage(channels: int = 128, size: int = 28):

@@ -68,8 +68,11 @@ def draw_lineage(app, config):
 
         plots.style()
         drawn.parent.mkdir(parents=True, exist_ok=True)
-        plots.lineage().savefig(drawn)
-    shutil.copyfile(drawn, Path(app.outdir).parent / "lineage.png")
+        aside = drawn.with_suffix(".half.png")  # killed here, the next build draws it anew
+        plots.lineage().savefig(aside)
+        aside.replace(drawn)
+    # With its date, so that the landing page is read again only where the figure is another one.
+    shutil.copy2(drawn, Path(app.outdir).parent / "lineage.png")
 
 
 def read_references(app, config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import Convolutions, close
 
 # Exercise 5.2: K kernels, a pointwise layer C -> C on a map of side × side, C / 4 hidden units.
 _K, _C, _SIDE = 4, 256, 14
@@ -89,25 +90,8 @@ QUIZZES = {
 
 def _check_mix_outputs(mix_outputs):
     import torch
-    from torch.overrides import TorchFunctionMode
 
     from eamlib.functional import dynamic_conv2d
-
-    class Convolutions(TorchFunctionMode):
-        """Notes the size of every weight that a convolution is called with."""
-
-        def __init__(self):
-            super().__init__()
-            self.sizes = []
-
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            kwargs = kwargs or {}
-            if getattr(function, "__name__", "") == "conv2d":
-                self.sizes.append((kwargs["weight"] if "weight" in kwargs else args[1]).numel())
-            return function(*args, **kwargs)
-
-    def close(a, b):
-        return torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
     generator = torch.Generator().manual_seed(5)
     #        B, C, O, k, padding, groups, K, H, W
@@ -146,9 +130,9 @@ def _check_mix_outputs(mix_outputs):
                     "output channels group by group: K kernels one behind the other get the wrong groups."
                 )
             return f"The values are wrong for {case}."
-        if len(convolutions.sizes) > K or any(size > weight.numel() for size in convolutions.sizes):
+        if len(convolutions.weights) > K or any(used.numel() > weight.numel() for used in convolutions.weights):
             return (
-                f"The numbers are right, but there is a kernel for each image: {len(convolutions.sizes)} "
+                f"The numbers are right, but there is a kernel for each image: {len(convolutions.weights)} "
                 f"convolution(s) for K = {K} and B = {B}. Convolve with the stored kernels, then mix."
             )
     return None
@@ -160,9 +144,6 @@ def _check_fold(fold):
 
     from eamlib.functional import dynamic_conv2d
     from eamlib.layers import DynamicConv2d
-
-    def close(a, b):
-        return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
     #        C, O, k, stride, padding, dilation, groups, bias, K
     cases = [

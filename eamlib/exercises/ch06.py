@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import Convolutions, close
 
 # Exercise 6.2: a pointwise layer C -> C with g_t kernels a channel, on a map of side × side.
 _C, _GROUP_SIZE, _SIDE = 96, 6, 14
@@ -92,23 +93,6 @@ QUIZZES = {
 def _check_fuse_maps(fuse_maps):
     import torch
     import torch.nn.functional as F
-    from torch.overrides import TorchFunctionMode
-
-    class Convolutions(TorchFunctionMode):
-        """Notes the first axis of every weight that a convolution is called with."""
-
-        def __init__(self):
-            super().__init__()
-            self.kernels = []
-
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            kwargs = kwargs or {}
-            if getattr(function, "__name__", "") == "conv2d":
-                self.kernels.append((kwargs["weight"] if "weight" in kwargs else args[1]).shape[0])
-            return function(*args, **kwargs)
-
-    def close(a, b):
-        return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
     generator = torch.Generator().manual_seed(6)
     #        B, C, O, k, padding, groups, g_t, H, W
@@ -143,10 +127,11 @@ def _check_fuse_maps(fuse_maps):
             if close(got, (eta[:1, :, None, None] * maps).unflatten(1, (out, group_size)).sum(2)):
                 return "All images get the first image's coefficients; each has a row of its own."
             return f"The values are wrong for {case}."
-        if len(convolutions.kernels) != 1 or convolutions.kernels[0] != out * group_size:
+        kernels = [used[0] for used in convolutions.weights]
+        if kernels != [out * group_size]:
             return (
-                f"The numbers are right, but by {len(convolutions.kernels)} convolution(s) with "
-                f"{convolutions.kernels} output channels: run all {out * group_size} stored kernels at once, as they "
+                f"The numbers are right, but by {len(kernels)} convolution(s) with "
+                f"{kernels} output channels: run all {out * group_size} stored kernels at once, as they "
                 "are, over the whole batch."
             )
     return None
@@ -156,9 +141,6 @@ def _check_as_zhang(as_zhang):
     import torch
 
     from eamlib.layers import DynamicConv2d, DyNetConv2d
-
-    def close(a, b):
-        return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
     #        C, O, k, stride, padding, dilation, groups, bias, K
     cases = [

@@ -1,7 +1,7 @@
 """The bricks: convolutions, channel selections, attentions, and the dynamic convolution made of them."""
 
 from eamlib.layers.attention import EAMAttention, KernelAttention, SqueezeExcitation, set_temperature
-from eamlib.layers.convolution import ClassifierHead, ConvNormAct, DepthwiseSeparable
+from eamlib.layers.convolution import ClassifierHead, ConvNormAct, DepthwiseSeparable, Residual
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import BlockPredictor, Chain, CoefficientPredictor, DyNetConv2d, predicted, share_predictor
 from eamlib.layers.selection import (
@@ -31,6 +31,7 @@ __all__ = [
     "EveryNthChannel",
     "KernelAttention",
     "RandomChannels",
+    "Residual",
     "SqueezeExcitation",
     "channel_selection",
     "conv_builder",

@@ -74,6 +74,24 @@ class DepthwiseSeparable(nn.Sequential):
         return self[1](self[0](input, coefficients), coefficients)
 
 
+class Residual(nn.Module):
+    """Layers one behind the other with one DyNet predictor, if any, and the input added where it fits.
+
+    ``[B, C, H, W] -> [B, O, H / stride, W / stride]``; it fits where stride = 1 and O = C. What the inverted residuals
+    of MobileNetV2 and V3 and Dy-mobile's blocks share.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, layers: list[nn.Module]):
+        super().__init__()
+        self.layers = Chain(*layers)
+        self.predictor = share_predictor(self, in_channels)
+        self.adds_input = stride == 1 and in_channels == out_channels
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = self.layers(input, predicted(self.predictor, input))
+        return input + output if self.adds_input else output
+
+
 class ClassifierHead(nn.Sequential):
     """Global average pool, dropout, linear: ``[B, C, H, W] -> [B, num_classes]`` (logits)."""
 

@@ -10,9 +10,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, predicted, share_predictor
-from eamlib.models.mobilenet_v2 import STAGES
+from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct, Residual
+from eamlib.models.mobilenet_v2 import schedule
 from eamlib.models.registry import register_model
 from eamlib.models.widths import multiple_of_eight
 
@@ -21,7 +20,7 @@ from eamlib.models.widths import multiple_of_eight
 GROUP_CHANNELS = 6
 
 
-class NarrowResidual(nn.Module):
+class NarrowResidual(Residual):
     """1 × 1, 3 × 3 in groups of 6 channels, 1 × 1, each to O channels; add the input if it fits.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``; O is a multiple of 6. The stride is the 3 × 3's and, as in
@@ -29,19 +28,13 @@ class NarrowResidual(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, *, conv: ConvBuilder):
-        super().__init__()
         groups = out_channels // GROUP_CHANNELS
-        self.layers = Chain(
+        layers = [
             ConvNormAct(in_channels, out_channels, 1, conv=conv, activation=nn.ReLU6),
             ConvNormAct(out_channels, out_channels, 3, stride, groups, conv=conv, activation=nn.ReLU6),
             ConvNormAct(out_channels, out_channels, 1, conv=conv, activation=None),
-        )
-        self.predictor = share_predictor(self, in_channels)
-        self.adds_input = stride == 1 and in_channels == out_channels
-
-    def forward(self, input: Tensor) -> Tensor:
-        output = self.layers(input, predicted(self.predictor, input))
-        return input + output if self.adds_input else output
+        ]
+        super().__init__(in_channels, out_channels, stride, layers)
 
 
 class NarrowMobile(nn.Module):
@@ -55,14 +48,10 @@ class NarrowMobile(nn.Module):
         super().__init__()
         channels = multiple_of_eight(32, width_mult)
         layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
-        for stage, (_, stage_channels, blocks, stage_stride) in enumerate(STAGES):
-            if stage == 1:
-                stage_stride = stem_stride  # small images keep their size here too
-            narrow = multiple_of_eight(stage_channels, width_mult)
+        for _, narrow, stride in schedule(width_mult, stem_stride):
             out_channels = -(-narrow // GROUP_CHANNELS) * GROUP_CHANNELS
-            for block in range(blocks):
-                layers.append(NarrowResidual(channels, out_channels, 1 if block else stage_stride, conv=conv))
-                channels = out_channels
+            layers.append(NarrowResidual(channels, out_channels, stride, conv=conv))
+            channels = out_channels
         last = multiple_of_eight(1280, max(1.0, width_mult))
         layers.append(ConvNormAct(channels, last, 1, activation=nn.ReLU6))
         self.features = nn.Sequential(*layers)

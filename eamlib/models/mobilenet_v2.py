@@ -5,10 +5,11 @@ Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
-from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct, Residual
 from eamlib.models.registry import register_model
 from eamlib.models.widths import multiple_of_eight
 
@@ -24,7 +25,15 @@ STAGES = (
 )
 
 
-class InvertedResidual(nn.Module):
+def schedule(width_mult: float, stem_stride: int) -> Iterator[tuple[int, int, int]]:
+    """(expansion, output channels, stride) of each block. Small images keep their size in the second stage too."""
+    for stage, (expansion, channels, blocks, stride) in enumerate(STAGES):
+        first = stem_stride if stage == 1 else stride
+        for block in range(blocks):
+            yield expansion, multiple_of_eight(channels, width_mult), 1 if block else first
+
+
+class InvertedResidual(Residual):
     """Expand by 1 × 1, convolve each channel by 3 × 3, project by 1 × 1 without activation; add the input if it fits.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. Source: Sandler et al. 2018, table 1.
@@ -40,7 +49,6 @@ class InvertedResidual(nn.Module):
         conv: ConvBuilder,
         expand: bool = True,
     ):
-        super().__init__()
         hidden = in_channels * expansion
         layers = [
             ConvNormAct(hidden, hidden, 3, stride, groups=hidden, conv=conv, activation=nn.ReLU6),
@@ -48,13 +56,7 @@ class InvertedResidual(nn.Module):
         ]
         if expand:
             layers.insert(0, ConvNormAct(in_channels, hidden, 1, conv=conv, activation=nn.ReLU6))
-        self.layers = Chain(*layers)
-        self.predictor = share_predictor(self, in_channels)
-        self.adds_input = stride == 1 and in_channels == out_channels
-
-    def forward(self, input: Tensor) -> Tensor:
-        output = self.layers(input, predicted(self.predictor, input))
-        return input + output if self.adds_input else output
+        super().__init__(in_channels, out_channels, stride, layers)
 
 
 class MobileNetV2(nn.Module):
@@ -64,15 +66,10 @@ class MobileNetV2(nn.Module):
         super().__init__()
         channels = multiple_of_eight(32, width_mult)
         layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
-        for stage, (expansion, stage_channels, blocks, stage_stride) in enumerate(STAGES):
-            if stage == 1:
-                stage_stride = stem_stride  # small images keep their size here too
-            out_channels = multiple_of_eight(stage_channels, width_mult)
-            for block in range(blocks):
-                stride = stage_stride if block == 0 else 1
-                expand = expansion > 1 or expand_first
-                layers.append(InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand))
-                channels = out_channels
+        for expansion, out_channels, stride in schedule(width_mult, stem_stride):
+            expand = expansion > 1 or expand_first
+            layers.append(InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand))
+            channels = out_channels
         last = multiple_of_eight(1280, max(1.0, width_mult))
         layers.append(ConvNormAct(channels, last, 1, conv=conv, activation=nn.ReLU6))
         self.features = nn.Sequential(*layers)

@@ -10,8 +10,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from eamlib.layers.attention import SqueezeExcitation
-from eamlib.layers.convolution import ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.convolution import ConvBuilder, ConvNormAct, Residual
 from eamlib.models.registry import register_model
 from eamlib.models.widths import multiple_of_eight
 
@@ -53,7 +52,7 @@ SMALL = (
 _norm = partial(nn.BatchNorm2d, eps=0.001)
 
 
-class Bneck(nn.Module):
+class Bneck(Residual):
     """Expand by 1 × 1, convolve each channel, gate the channels, project by 1 × 1; add the input if it fits.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. The expansion is left out where it would not expand. Source:
@@ -72,7 +71,6 @@ class Bneck(nn.Module):
         squeeze: bool,
         activation: type[nn.Module],
     ):
-        super().__init__()
         part = partial(ConvNormAct, conv=conv, norm=_norm)
         layers = []
         if hidden != in_channels:
@@ -81,13 +79,7 @@ class Bneck(nn.Module):
         if squeeze:
             layers.append(SqueezeExcitation(hidden, hidden=multiple_of_eight(hidden // 4), gate=nn.Hardsigmoid))
         layers.append(part(hidden, out_channels, 1, activation=None))
-        self.layers = Chain(*layers)
-        self.predictor = share_predictor(self, in_channels)
-        self.adds_input = stride == 1 and in_channels == out_channels
-
-    def forward(self, input: Tensor) -> Tensor:
-        output = self.layers(input, predicted(self.predictor, input))
-        return input + output if self.adds_input else output
+        super().__init__(in_channels, out_channels, stride, layers)
 
 
 class MobileNetV3(nn.Module):

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eamlib import tiled
 from eamlib._checks import one_of
 
 Size = int | tuple[int, int]
+_CHUNK = 8 << 20  # bytes of mixed kernels that "bmm" makes at a time on a CPU: they should still be cached when used
 
 
 def dynamic_conv2d(
@@ -36,25 +38,42 @@ def dynamic_conv2d(
         attention: mixing weights, one row a sample, ``[B, K]``. They need not sum to one.
         bias: K biases, ``[K, O]``, mixed by the same attention, or None.
         stride, padding, dilation, groups: as in :func:`torch.nn.functional.conv2d`.
-        strategy: how it is run. ``"grouped"`` mixes the kernels, lays the batch along the channels and runs one
-            convolution with B * groups groups. ``"loop"`` runs one convolution a sample: slow, obviously right,
-            and what every other strategy is tested against. ``"auto"`` picks; today it picks ``"grouped"``.
+        strategy: how it is run.
+
+            ``"grouped"`` mixes a kernel a sample, lays the batch along the channels and runs one convolution of
+            B · groups groups: as CondConv was published.
+            ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
+            ``groups=1`` only.
+            ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see :mod:`eamlib.tiled`.
+            ``groups=1`` on a CPU in float32 and float64, where there is a C compiler.
+            ``"fuse"`` runs K static convolutions over the batch at once and mixes their outputs.
+            ``"concat"`` scales the input by each of the K weights, lays the copies along the channels and runs one
+            static convolution: K times the multiplications, but no kernel a sample.
+            ``"loop"`` runs one convolution a sample: obviously right, and what the others are tested against.
+            ``"auto"`` takes the one that :func:`fastest` predicts.
 
     Returns:
         ``[B, O, H', W']``.
 
     Raises:
-        ValueError: if the shapes do not fit together or ``strategy`` is unknown.
+        ValueError: if the shapes, dtypes or devices do not fit together, or ``strategy`` is unknown or cannot run this
+            convolution; the message says why.
 
     Source: Chen et al. 2020, section 3; the grouped form is section 3.3 of CondConv (Yang et al. 2019).
     """
-    one_of("strategy", strategy, ("auto", *_STRATEGIES))
+    one_of("strategy", strategy, ("auto", *STRATEGIES))
+    stride, dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
     _check_shapes(input, weight, attention, bias, groups)
+    input, weight, attention, bias = _of_one_kind(input, weight, attention, bias)
+    input, padding = _padded(input, weight, stride, padding, dilation)
     if len(input) == 0:
         # No sample, no kernel to mix: any of the K gives the empty output its shape.
         return F.conv2d(input, weight[0], None if bias is None else bias[0], stride, padding, dilation, groups)
-    run = _STRATEGIES["grouped" if strategy == "auto" else strategy]
-    return run(input, weight, attention, bias, stride, padding, dilation, groups)
+    if strategy == "auto":
+        strategy = fastest(input, weight, stride, padding, dilation, groups)
+    elif strategy in _REFUSALS and (reason := _REFUSALS[strategy](input, groups)):
+        raise ValueError(f"strategy = {strategy!r} cannot run this convolution: {reason}.")
+    return STRATEGIES[strategy](input, weight, attention, bias, stride, padding, dilation, groups)
 
 
 def per_sample_conv2d(
@@ -93,16 +112,154 @@ def _grouped(input, weight, attention, bias, stride, padding, dilation, groups):
     return per_sample_conv2d(input, mixed, mixed_bias, stride, padding, dilation, groups)
 
 
+def _bmm(input, weight, attention, bias, stride, padding, dilation, groups):
+    columns, size = _columns(input, weight, stride, padding, dilation)
+    matrices = weight.flatten(1)
+
+    def multiply(attention, columns):
+        return (attention @ matrices).view(-1, weight.shape[1], columns.shape[1]) @ columns
+
+    if columns.is_cpu and not _is_traced():  # the number of chunks depends on the batch, which a graph leaves open
+        chunk = max(1, _CHUNK // (matrices.shape[1] * matrices.element_size()))
+        pieces = [multiply(*piece) for piece in zip(attention.split(chunk), columns.split(chunk), strict=True)]
+        output = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+    else:
+        output = multiply(attention, columns)
+    return _with_bias(output.unflatten(2, size), attention, bias)
+
+
+def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
+    columns, size = _columns(input, weight, stride, padding, dilation)
+    output = tiled.mixed_matmul(columns, weight.flatten(2), attention)
+    return _with_bias(output.unflatten(2, size), attention, bias)
+
+
+def _fuse(input, weight, attention, bias, stride, padding, dilation, groups):
+    kernels, out_channels = weight.shape[:2]
+    # A convolution with groups takes the outputs of a group side by side: [groups, K, O / groups, ...].
+    wide = weight.unflatten(1, (groups, out_channels // groups)).transpose(0, 1).flatten(0, 2)
+    maps = F.conv2d(input, wide, None, stride, padding, dilation, groups)
+    maps = maps.unflatten(1, (groups, kernels, out_channels // groups))
+    return _with_bias(torch.einsum("bk,bgkohw->bgohw", attention, maps).flatten(1, 2), attention, bias)
+
+
+def _concat(input, weight, attention, bias, stride, padding, dilation, groups):
+    out_channels, group_channels = weight.shape[1:3]
+    batch = len(input)
+    if groups == 1 and weight.shape[3:] == (1, 1):
+        # The batch is laid along a row of pixels: one product [O, K C] @ [K C, B H' W'].
+        columns, size = _columns(input, weight, stride, padding, dilation)
+        scaled = attention.t()[:, None, :, None] * columns.transpose(0, 1).contiguous()
+        wide = weight.flatten(2).transpose(0, 1).reshape(out_channels, -1, 1, 1)
+        output = F.conv2d(scaled.reshape(1, -1, batch, columns.shape[2]), wide)[0]
+        return _with_bias(output.transpose(0, 1).unflatten(2, size), attention, bias)
+    copies = input.unflatten(1, (groups, 1, group_channels)) * attention[:, None, :, None, None, None]
+    wide = weight.transpose(0, 1).flatten(1, 2)
+    output = F.conv2d(copies.flatten(1, 3), wide, None, stride, padding, dilation, groups)
+    return _with_bias(output, attention, bias)
+
+
 def _loop(input, weight, attention, bias, stride, padding, dilation, groups):
     outputs = []
     for sample, mix in zip(input, attention, strict=True):
-        kernel = torch.einsum("k,koihw->oihw", mix, weight)
+        kernel = (mix @ weight.flatten(1)).unflatten(0, weight.shape[1:])
         kernel_bias = None if bias is None else mix @ bias
         outputs.append(F.conv2d(sample, kernel, kernel_bias, stride, padding, dilation, groups))
     return torch.stack(outputs)
 
 
-_STRATEGIES = {"grouped": _grouped, "loop": _loop}
+STRATEGIES = {
+    "grouped": _grouped,
+    "bmm": _bmm,
+    "tiled": _tiled,
+    "fuse": _fuse,
+    "concat": _concat,
+    "loop": _loop,
+}
+_REFUSALS = {
+    "bmm": lambda input, groups: _needs_one_group(groups),
+    "tiled": lambda input, groups: _needs_one_group(groups) or tiled.why_not(input),
+}
+
+
+def _needs_one_group(groups: int) -> str | None:
+    return None if groups == 1 else f"it multiplies whole matrices, and groups = {groups}"
+
+
+def _columns(input, weight, stride, padding, dilation):
+    """The input as a matrix a sample, ``[B, C kh kw, H' W']``, and (H', W')."""
+    size = _output_size(input, weight, stride, padding, dilation)
+    kernel_size = weight.shape[3:]
+    if kernel_size == (1, 1) and padding == (0, 0):
+        if stride != (1, 1):
+            input = input[:, :, :: stride[0], :: stride[1]]
+        return input.flatten(2), size
+    return F.unfold(input, kernel_size, dilation, padding, stride), size
+
+
+def _with_bias(output: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
+    return output if bias is None else output + (attention @ bias)[:, :, None, None]
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _pair(argument: str, value: Size, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else ()
+    if len(pair) != 2 or any(not isinstance(n, int) or n < least for n in pair):
+        raise ValueError(f"{argument} = {value!r}; allowed is an integer of at least {least}, or a pair of them.")
+    return pair
+
+
+def _padded(input, weight, stride, padding, dilation) -> tuple[Tensor, tuple[int, int]]:
+    """The input and its padding as a pair of numbers; "same" pads an even kernel more on one side, and is done here."""
+    if isinstance(padding, str):
+        if one_of("padding", padding, ("same", "valid")) == "valid":
+            return input, (0, 0)
+        if stride != (1, 1):
+            raise ValueError(f"padding = 'same' is for stride 1, and stride = {list(stride)}.")
+        total = [spread * (taps - 1) for spread, taps in zip(dilation, weight.shape[3:], strict=True)]
+        if any(n % 2 for n in total):
+            input = F.pad(input, (0, total[1] % 2, 0, total[0] % 2))
+        return input, (total[0] // 2, total[1] // 2)
+    padding = _pair("padding", padding, 0)
+    height, width = _output_size(input, weight, stride, padding, dilation)
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"weight {list(weight.shape)} with dilation = {list(dilation)} is larger than the padded input: "
+            f"{list(input.shape)} with padding = {list(padding)}."
+        )
+    return input, padding
+
+
+def _output_size(input, weight, stride, padding, dilation) -> tuple[int, int]:
+    return tuple(
+        (pixels + 2 * pad - spread * (taps - 1) - 1) // step + 1
+        for pixels, taps, step, pad, spread in zip(
+            input.shape[2:], weight.shape[3:], stride, padding, dilation, strict=True
+        )
+    )
+
+
+def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The tensors in the dtype that an autocast asks for; without one, they have to agree as they are."""
+    input, *others = tensors
+    kind = input.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+    for name, tensor in zip(("weight", "attention", "bias"), others, strict=True):
+        if tensor is not None and (tensor.dtype != input.dtype or tensor.device != input.device):
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}; input is {input.dtype} on {input.device}, "
+                "and all have to be of one dtype on one device."
+            )
+    return tensors
+
+
+def fastest(input, weight, stride, padding, dilation, groups) -> str:
+    return "tiled" if groups == 1 and not tiled.why_not(input) else "grouped"
 
 
 def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:

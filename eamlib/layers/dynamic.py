@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import one_of, positive_int
-from eamlib.functional import dynamic_conv2d
+from eamlib.functional import STRATEGIES, dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
 from eamlib.layers.geometry import ConvGeometry
 
@@ -54,7 +54,7 @@ class DynamicConv2d(ConvGeometry):
     ):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
         self.num_kernels = positive_int("num_kernels", num_kernels)
-        self.strategy = one_of("strategy", strategy, ("auto", "grouped", "loop"))
+        self.strategy = one_of("strategy", strategy, ("auto", *STRATEGIES))
 
         factory = {"device": device, "dtype": dtype}
         shape = (num_kernels, out_channels, in_channels // groups, *self.kernel_size)

@@ -1,0 +1,359 @@
+/* The 1 x 1 dynamic convolution y_b = (sum_k a_bk W_k) x_b, and its gradients, without ever writing a mixed kernel to
+   memory: a tile of the K kernels that fits the first-level cache is mixed for one sample after the other, and each
+   mixture is multiplied while it is hot.
+
+   x [B, C, P], W [K, O, C], a [B, K], y [B, O, P], contiguous; P pixels, fewer than 2^31 of anything. Gradients, from
+   g = dL/dy:   dx_b = (sum_k a_bk W_k)^T g_b,   dW_k = sum_b a_bk g_b x_b^T,   da_bk = <W_k, g_b x_b^T>.
+
+   Compiled once with REAL = float and once with double. Each number is summed by one thread in one order: results do
+   not depend on how many threads there are. Every function returns 0, or 1 where there was no memory. */
+
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else
+#define omp_get_max_threads() 1
+#endif
+
+/* A tile of accumulators, ROWS x 2 vectors, has to fit the registers: 32 of them, or 16 before AVX-512. */
+#if defined(__AVX512F__)
+#define BYTES 64
+#define ROWS 12
+#elif defined(__AVX__)
+#define BYTES 32
+#define ROWS 6
+#else
+#define BYTES 16
+#define ROWS 6
+#endif
+#define LANES ((long)(BYTES / sizeof(REAL)))
+#define PANEL (2 * LANES) /* columns that a tile of accumulators covers */
+#define GROUP (2 * ROWS)  /* rows mixed at a time */
+#define DEPTH 64          /* terms of a sum mixed at a time: K * GROUP * DEPTH numbers stay in the first cache */
+#define LONG 256          /* the same where rows are fewer */
+#define DOTS 4            /* rows and pixels of a tile of dot products, where pixels are fewer than lanes */
+#define ITEM (4 * PANEL)  /* pixels of an item: what one mixture is used for at a time */
+#define KEPT 32           /* items whose accumulators a task keeps while it goes through the kernels */
+
+typedef REAL vec __attribute__((vector_size(BYTES)));
+typedef REAL anywhere __attribute__((vector_size(BYTES), aligned(sizeof(REAL))));
+typedef vec pair[2];
+
+static inline vec load(const REAL *from) { return (vec)(*(const anywhere *)from); }
+static inline void store(REAL *to, vec value) { *(anywhere *)to = (anywhere)value; }
+static inline long least(long a, long b) { return a < b ? a : b; }
+static inline long most(long a, long b) { return a > b ? a : b; }
+static inline long parts(long all, long each) { return (all + each - 1) / each; }
+
+static inline REAL total(vec value)
+{
+    REAL sum = 0;
+    for (int lane = 0; lane < LANES; lane++) sum += value[lane];
+    return sum;
+}
+
+static REAL *buffer(long reals)
+{
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, (size_t)most(reals, 1) * sizeof(REAL)) ? NULL : memory;
+}
+
+/* Into how many tasks the items of one tile of kernels are cut: few enough to a task to keep their accumulators, and
+   tasks enough for all threads. */
+static long cuts(long tiles, long items)
+{
+    return most(parts(items, KEPT), least(items, parts(4 * omp_get_max_threads(), tiles)));
+}
+
+/* sums[r][v] += sum_d left[r * row + d * term] * panel[d][v], for R rows and V vectors. */
+static inline __attribute__((always_inline)) void multiply(
+    int R, int V, pair *sums, const REAL *left, long row, long term, const REAL *panel, long terms)
+{
+    pair sum[ROWS];
+    for (int r = 0; r < R; r++) for (int v = 0; v < V; v++) sum[r][v] = sums[r][v];
+    for (long d = 0; d < terms; d++)
+        for (int r = 0; r < R; r++)
+            for (int v = 0; v < V; v++) sum[r][v] += left[r * row + d * term] * load(panel + d * PANEL + v * LANES);
+    for (int r = 0; r < R; r++) for (int v = 0; v < V; v++) sums[r][v] = sum[r][v];
+}
+
+/* A block of every kernel, laid side by side as [K, rows, stride]: rows C numbers apart would share few cache sets. */
+static void gather(REAL *to, long stride, const REAL *W, long K, long O, long C, long rows, long columns)
+{
+    for (long k = 0; k < K; k++)
+        for (long r = 0; r < rows; r++)
+            memcpy(to + (k * rows + r) * stride, W + (k * O + r) * C, columns * sizeof(REAL));
+}
+
+/* to[r][j] = sum_k a[k] from[k][r][j]; the kernels are `kernel` apart and rows `stride`. */
+static void mix(REAL *to, long to_stride, const REAL *from, long kernel, long stride, const REAL *a, long K, long rows,
+                long columns)
+{
+    for (long r = 0; r < rows; r++, from += stride, to += to_stride) {
+        for (long j = 0; j + LANES <= columns; j += LANES) {
+            vec sum = a[0] * load(from + j);
+            for (long k = 1; k < K; k++) sum += a[k] * load(from + k * kernel + j);
+            store(to + j, sum);
+        }
+        for (long j = columns / LANES * LANES; j < columns; j++) {
+            REAL sum = a[0] * from[j];
+            for (long k = 1; k < K; k++) sum += a[k] * from[k * kernel + j];
+            to[j] = sum;
+        }
+    }
+}
+
+/* Pixels in the lanes. */
+static int forward_wide(long B, long K, long O, long C, long P, const REAL *x, const REAL *W, const REAL *a, REAL *y)
+{
+    long panels = parts(P, PANEL), groups = parts(O, GROUP), slices = parts(P, ITEM), items = B * slices;
+    long shares = cuts(groups, items), failed = 0;
+    REAL *xp = buffer(B * panels * C * PANEL); /* x as [B, panels, C, PANEL]; past P there are zeros */
+    if (!xp) return 1;
+#pragma omp parallel
+    {
+        REAL *w = buffer(K * GROUP * DEPTH), *m = buffer(GROUP * DEPTH), *kept = buffer(KEPT * GROUP * ITEM);
+        if (!w || !m || !kept) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp for collapse(2)
+        for (long b = 0; b < B; b++)
+            for (long i = 0; i < panels; i++) {
+                long here = least(PANEL, P - i * PANEL);
+                REAL *to = xp + (b * panels + i) * C * PANEL;
+                for (long c = 0; c < C; c++, to += PANEL) {
+                    memcpy(to, x + (b * C + c) * P + i * PANEL, here * sizeof(REAL));
+                    memset(to + here, 0, (PANEL - here) * sizeof(REAL));
+                }
+            }
+#pragma omp for schedule(dynamic)
+        for (long task = 0; task < groups * shares; task++) {
+            if (failed) continue;
+            long o = task / shares * GROUP, rows = least(GROUP, O - o), share = task % shares;
+            long first = items * share / shares, last = items * (share + 1) / shares;
+            memset(m, 0, GROUP * DEPTH * sizeof(REAL)); /* rows past O stay zero */
+            memset(kept, 0, (last - first) * GROUP * ITEM * sizeof(REAL));
+            for (long c = 0; c < C; c += DEPTH) {
+                const REAL *from = W + o * C + c;
+                long terms = least(DEPTH, C - c), kernel = O * C, stride = C;
+                if (last - first > 1) { /* one item alone would read the copy only once */
+                    gather(w, DEPTH, from, K, O, C, rows, terms);
+                    from = w, kernel = rows * DEPTH, stride = DEPTH;
+                }
+                for (long item = first; item < last; item++) {
+                    long b = item / slices, p = item % slices * ITEM, end = least(p + ITEM, P);
+                    pair *sums = (pair *)(kept + (item - first) * GROUP * ITEM);
+                    mix(m, DEPTH, from, kernel, stride, a + b * K, K, rows, terms);
+                    for (; p < end; p += PANEL, sums += GROUP) {
+                        const REAL *panel = xp + ((b * panels + p / PANEL) * C + c) * PANEL;
+                        for (long r = 0; r < rows; r += ROWS)
+                            if (end - p > LANES)
+                                multiply(ROWS, 2, sums + r, m + r * DEPTH, DEPTH, 1, panel, terms);
+                            else
+                                multiply(ROWS, 1, sums + r, m + r * DEPTH, DEPTH, 1, panel, terms);
+                    }
+                }
+            }
+            for (long item = first; item < last; item++) {
+                long b = item / slices, p = item % slices * ITEM, end = least(p + ITEM, P);
+                const REAL *from = kept + (item - first) * GROUP * ITEM;
+                for (; p < end; p += PANEL, from += GROUP * PANEL)
+                    for (long r = 0; r < rows; r++)
+                        memcpy(y + (b * O + o + r) * P + p, from + r * PANEL, least(PANEL, end - p) * sizeof(REAL));
+            }
+        }
+        free(w), free(m), free(kept);
+    }
+    free(xp);
+    return failed;
+}
+
+/* For fewer pixels than lanes: channels in the lanes, and the sum over the lanes last. */
+static int forward_narrow(long B, long K, long O, long C, long P, const REAL *x, const REAL *W, const REAL *a, REAL *y)
+{
+    long wide = parts(C, LANES) * LANES, pixels = parts(P, DOTS) * DOTS, height = 2 * DOTS, groups = parts(O, height);
+    long shares = cuts(groups, B), failed = 0;
+    REAL *xt = buffer(B * pixels * wide); /* x as [B, pixels, wide]; past P and past C there are zeros */
+    if (!xt) return 1;
+#pragma omp parallel
+    {
+        REAL *w = buffer(K * height * LONG), *m = buffer(height * LONG), *kept = buffer(KEPT * height * pixels * LANES);
+        if (!w || !m || !kept) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp for
+        for (long b = 0; b < B; b++) {
+            memset(xt + b * pixels * wide, 0, pixels * wide * sizeof(REAL));
+            for (long c = 0; c < C; c++)
+                for (long p = 0; p < P; p++) xt[(b * pixels + p) * wide + c] = x[(b * C + c) * P + p];
+        }
+#pragma omp for schedule(dynamic)
+        for (long task = 0; task < groups * shares; task++) {
+            if (failed) continue;
+            long o = task / shares * height, rows = least(height, O - o), share = task % shares;
+            long first = B * share / shares, last = B * (share + 1) / shares;
+            memset(kept, 0, (last - first) * height * pixels * LANES * sizeof(REAL));
+            for (long c = 0; c < C; c += LONG) {
+                long terms = least(LONG, C - c);
+                memset(m, 0, height * LONG * sizeof(REAL)); /* rows past O and columns past C stay zero */
+                gather(w, LONG, W + o * C + c, K, O, C, rows, terms);
+                for (long b = first; b < last; b++) {
+                    vec(*sums)[DOTS] = (vec(*)[DOTS])(kept + (b - first) * height * pixels * LANES);
+                    mix(m, LONG, w, rows * LONG, LONG, a + b * K, K, rows, terms);
+                    for (long p = 0; p < pixels; p += DOTS)
+                        for (long r = 0; r < height; r += DOTS, sums += DOTS) {
+                            const REAL *left = m + r * LONG, *right = xt + (b * pixels + p) * wide + c;
+                            vec sum[DOTS][DOTS];
+                            memcpy(sum, sums, sizeof sum);
+                            for (long d = 0; d < terms; d += LANES)
+                                for (int i = 0; i < DOTS; i++)
+                                    for (int j = 0; j < DOTS; j++)
+                                        sum[i][j] += load(left + i * LONG + d) * load(right + j * wide + d);
+                            memcpy(sums, sum, sizeof sum);
+                        }
+                }
+            }
+            for (long b = first; b < last; b++)
+                for (long r = 0; r < rows; r++)
+                    for (long p = 0; p < P; p++) {
+                        long tile = p / DOTS * height + r / DOTS * DOTS; /* row of [pixels / DOTS, height, DOTS] */
+                        vec(*sums)[DOTS] = (vec(*)[DOTS])(kept + (b - first) * height * pixels * LANES);
+                        y[(b * O + o + r) * P + p] = total(sums[tile + r % DOTS][p % DOTS]);
+                    }
+        }
+        free(w), free(m), free(kept);
+    }
+    free(xt);
+    return failed;
+}
+
+int forward(long B, long K, long O, long C, long P, const REAL *x, const REAL *W, const REAL *a, REAL *y)
+{
+    return (P < LANES ? forward_narrow : forward_wide)(B, K, O, C, P, x, W, a, y);
+}
+
+/* dx, channels in the lanes. */
+int backward_input(long B, long K, long O, long C, long P, const REAL *g, const REAL *W, const REAL *a, REAL *dx)
+{
+    long blocks = parts(C, PANEL), slices = parts(P, ITEM), items = B * slices, shares = cuts(blocks, items), failed = 0;
+#pragma omp parallel
+    {
+        REAL *w = buffer(K * O * PANEL), *m = buffer(DEPTH * PANEL), *kept = buffer(KEPT * ITEM * PANEL);
+        if (!w || !m || !kept) {
+#pragma omp atomic write
+            failed = 1;
+        }
+        long gathered = -1;
+#pragma omp for schedule(dynamic)
+        for (long task = 0; task < blocks * shares; task++) {
+            if (failed) continue;
+            long c = task / shares * PANEL, columns = least(PANEL, C - c), share = task % shares;
+            long first = items * share / shares, last = items * (share + 1) / shares;
+            if (gathered != c) {
+                memset(w, 0, K * O * PANEL * sizeof(REAL)); /* columns past C stay zero */
+                gather(w, PANEL, W + c, K, O, C, O, columns);
+                gathered = c;
+            }
+            memset(kept, 0, (last - first) * ITEM * PANEL * sizeof(REAL));
+            for (long o = 0; o < O; o += DEPTH) {
+                long terms = least(DEPTH, O - o);
+                for (long item = first; item < last; item++) {
+                    long b = item / slices, p = item % slices * ITEM, end = least(p + ITEM, P);
+                    pair *sums = (pair *)(kept + (item - first) * ITEM * PANEL) - p;
+                    const REAL *left = g + (b * O + o) * P;
+                    mix(m, PANEL, w + o * PANEL, O * PANEL, PANEL, a + b * K, K, terms, PANEL);
+                    for (; p + ROWS <= end; p += ROWS) multiply(ROWS, 2, sums + p, left + p, 1, P, m, terms);
+                    for (; p + 4 <= end; p += 4) multiply(4, 2, sums + p, left + p, 1, P, m, terms);
+                    for (; p < end; p++) multiply(1, 2, sums + p, left + p, 1, P, m, terms);
+                }
+            }
+            for (long item = first; item < last; item++) {
+                long b = item / slices, p = item % slices * ITEM, end = least(p + ITEM, P);
+                const REAL *from = kept + (item - first) * ITEM * PANEL;
+                for (long j = 0; j < columns; j++)
+                    for (long q = p; q < end; q++) dx[(b * C + c + j) * P + q] = from[(q - p) * PANEL + j];
+            }
+        }
+        free(w), free(m), free(kept);
+    }
+    return failed;
+}
+
+/* dW and da: each tile of g_b x_b^T serves both, and is gone. */
+int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const REAL *g, const REAL *W, const REAL *a,
+                    REAL *dW, REAL *da)
+{
+    long blocks = parts(C, PANEL), strips = parts(O, ROWS), shares = least(strips, 8), tile = ROWS * PANEL, failed = 0;
+    REAL *xt = buffer(blocks * B * P * PANEL);        /* x as [blocks, B, P, PANEL] */
+    REAL *gt = buffer(strips * B * P * ROWS);         /* g as [strips, B, P, ROWS] */
+    REAL *partial = buffer(blocks * shares * B * K); /* each task's part of da */
+    failed = !xt || !gt || !partial;
+#pragma omp parallel
+    {
+        REAL *w = buffer(K * tile), *dw = buffer(K * tile), *dots = buffer(B * K * LANES);
+        if (!w || !dw || !dots) {
+#pragma omp atomic write
+            failed = 1;
+        }
+#pragma omp barrier
+#pragma omp for collapse(2)
+        for (long i = 0; i < blocks; i++)
+            for (long b = 0; b < B; b++)
+                for (long j = 0; j < PANEL && !failed; j++)
+                    for (long p = 0; p < P; p++)
+                        xt[((i * B + b) * P + p) * PANEL + j] =
+                            i * PANEL + j < C ? x[(b * C + i * PANEL + j) * P + p] : 0;
+#pragma omp for collapse(2)
+        for (long i = 0; i < strips; i++)
+            for (long b = 0; b < B; b++)
+                for (long j = 0; j < ROWS && !failed; j++)
+                    for (long p = 0; p < P; p++)
+                        gt[((i * B + b) * P + p) * ROWS + j] =
+                            i * ROWS + j < O ? g[(b * O + i * ROWS + j) * P + p] : 0;
+#pragma omp for schedule(dynamic)
+        for (long task = 0; task < blocks * shares; task++) {
+            if (failed) continue;
+            long block = task / shares, c = block * PANEL, columns = least(PANEL, C - c), share = task % shares;
+            memset(dots, 0, B * K * LANES * sizeof(REAL));
+            for (long strip = strips * share / shares; strip < strips * (share + 1) / shares; strip++) {
+                long o = strip * ROWS, rows = least(ROWS, O - o);
+                memset(w, 0, K * tile * sizeof(REAL));
+                memset(dw, 0, K * tile * sizeof(REAL));
+                for (long k = 0; k < K; k++)
+                    for (long r = 0; r < rows; r++)
+                        memcpy(w + k * tile + r * PANEL, W + (k * O + o + r) * C + c, columns * sizeof(REAL));
+                for (long b = 0; b < B; b++) {
+                    pair outer[ROWS];
+                    memset(outer, 0, sizeof outer);
+                    multiply(ROWS, 2, outer, gt + (strip * B + b) * P * ROWS, 1, ROWS,
+                             xt + (block * B + b) * P * PANEL, P);
+                    for (long k = 0; k < K; k++) {
+                        REAL *wk = w + k * tile, *dwk = dw + k * tile, *dot = dots + (b * K + k) * LANES;
+                        vec sum = load(dot);
+                        for (int r = 0; r < ROWS; r++)
+                            for (int v = 0; v < 2; v++) {
+                                long at = r * PANEL + v * LANES;
+                                sum += outer[r][v] * load(wk + at);
+                                store(dwk + at, load(dwk + at) + a[b * K + k] * outer[r][v]);
+                            }
+                        store(dot, sum);
+                    }
+                }
+                for (long k = 0; k < K; k++)
+                    for (long r = 0; r < rows; r++)
+                        memcpy(dW + (k * O + o + r) * C + c, dw + k * tile + r * PANEL, columns * sizeof(REAL));
+            }
+            for (long n = 0; n < B * K; n++) partial[task * B * K + n] = total(load(dots + n * LANES));
+        }
+        free(w), free(dw), free(dots);
+    }
+    for (long n = 0; n < B * K && !failed; n++) {
+        da[n] = 0;
+        for (long task = 0; task < blocks * shares; task++) da[n] += partial[task * B * K + n];
+    }
+    free(xt), free(gt), free(partial);
+    return failed;
+}

@@ -6,7 +6,10 @@ exercises import what they need where they are used.
 
 from eamlib import functional, layers
 from eamlib.budget import BUDGETS, Budget, budget
+from eamlib.convert import convert
 from eamlib.cost import Cost, cost
+from eamlib.diagnostics import CollapseWarning, LayerAttention, diagnose
+from eamlib.freeze import Frozen, freeze
 from eamlib.models import create_model, list_models
 
 __version__ = "0.1.0"
@@ -14,10 +17,16 @@ __version__ = "0.1.0"
 __all__ = [
     "BUDGETS",
     "Budget",
+    "CollapseWarning",
     "Cost",
+    "Frozen",
+    "LayerAttention",
     "budget",
+    "convert",
     "cost",
     "create_model",
+    "diagnose",
+    "freeze",
     "functional",
     "layers",
     "list_models",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
@@ -37,3 +37,13 @@ def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
     if value.dim() != 4 or value.shape[1] != channels:
         raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].")
     return value
+
+
+def no_hooks(name: str, layer: nn.Module) -> None:
+    """Raise a ``ValueError`` if ``layer`` carries hooks, which would be lost with it when another takes its place."""
+    kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    if any(getattr(layer, kind) for kind in kinds):
+        raise ValueError(
+            f"layer {name!r} carries hooks, which its replacement would lose; allowed is a layer without. Pruning, and "
+            "weight_norm and spectral_norm of torch.nn.utils, are hooks too, each with a function that removes it."
+        )

@@ -31,3 +31,9 @@ class ConvGeometry(nn.Module):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"padding={self.padding}, groups={self.groups}"
         )
+
+
+def conv2d_arguments(layer: nn.Conv2d | ConvGeometry) -> tuple:
+    """The positional arguments, ``bias`` the last, that make a convolution of any kind with the shapes of ``layer``."""
+    own = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return (*own, layer.groups, layer.bias is not None)

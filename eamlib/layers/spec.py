@@ -7,6 +7,8 @@ turns the name and its options into what builds one layer.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -39,46 +41,52 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
         return static_conv
     if conv == "dynet":
         _refuse_unknown(options, ("group_size", "fuse"), conv)
-        return _dynet_builder(options)
-
-    attention_class, fixed = KernelAttention, {}
-    if conv.startswith("eam-"):
-        attention_class, fixed = EAMAttention, {"select": conv.removeprefix("eam-")}
-    own = {"strategy": options.pop("strategy", "auto")}
-    taken = set(inspect.signature(attention_class).parameters) - {"in_channels", "device", "dtype", *fixed}
-    _refuse_unknown(options, taken | {"strategy"}, conv)
-    layers_built = 0
+        layer = partial(DyNetConv2d, **options)
+    else:
+        layer = dynamic_layer(conv, **options)
 
     def build(
         in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
     ) -> nn.Module:
+        padding = dilation * (kernel_size // 2)
+        return layer(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+
+    return build
+
+
+def dynamic_layer(conv: str, **options) -> Callable[..., DynamicConv2d]:
+    """Return what builds a :class:`DynamicConv2d` from the arguments of ``nn.Conv2d``, without ``padding_mode``.
+
+    Args:
+        conv: ``"dynamic"``, or ``"eam-"`` and the name of a selection.
+        options: as in :func:`conv_builder`.
+
+    Raises:
+        ValueError: if an option is unknown.
+    """
+    attention_class, fixed = KernelAttention, {}
+    if conv.startswith("eam-"):
+        attention_class, fixed = EAMAttention, {"select": conv.removeprefix("eam-")}
+    strategy = options.pop("strategy", "auto")
+    taken = set(inspect.signature(attention_class).parameters) - {"in_channels", "device", "dtype", *fixed}
+    _refuse_unknown(options, taken | {"strategy"}, conv)
+    layers_built = 0
+
+    def build(in_channels: int, *shape, device=None, dtype=None) -> DynamicConv2d:
         nonlocal layers_built
-        layer_options = options | fixed
+        layer_options = options | fixed | {"device": device, "dtype": dtype}
         if options.get("seed") is not None:
             layer_options["seed"] = options["seed"] + layers_built
         layers_built += 1
         return DynamicConv2d(
             in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding=dilation * (kernel_size // 2),
-            dilation=dilation,
-            groups=groups,
+            *shape,
             num_kernels=options.get("num_kernels", 4),
             attention=attention_class(in_channels, **layer_options),
-            **own,
+            strategy=strategy,
+            device=device,
+            dtype=dtype,
         )
-
-    return build
-
-
-def _dynet_builder(options: dict) -> ConvBuilder:
-    def build(
-        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
-    ) -> nn.Module:
-        padding = dilation * (kernel_size // 2)
-        return DyNetConv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, **options)
 
     return build
 

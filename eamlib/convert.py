@@ -1,0 +1,120 @@
+"""A trained network made dynamic: its convolutions become K equal kernels under an attention.
+
+The weights of an attention sum to one, so a mixture of equal kernels is that kernel, and the network answers as before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from eamlib._checks import no_hooks, one_of
+from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.geometry import ConvGeometry, conv2d_arguments
+from eamlib.layers.spec import CONVS, dynamic_layer
+
+IMAGE_CHANNELS = 4  # grey, RGB, RGBA: what reads no more of them reads the image
+_REFUSED = {
+    "static": "the convolutions are static already",
+    "dynet": "its coefficients do not sum to one, so that the network would not answer as before",
+}
+
+
+def convert(
+    model: nn.Module, conv: str = "eam-rcr", *, where: Callable[[str, nn.Conv2d], bool] | None = None, **conv_options
+) -> nn.Module:
+    """Return a copy of ``model`` whose convolutions are dynamic and which answers as ``model`` does.
+
+    Each picked layer becomes a :class:`eamlib.layers.DynamicConv2d` whose K kernels and biases are copies of the
+    trained ones, on their device and in their dtype; ``requires_grad`` and the mode are kept too. A module that is
+    used twice is converted once.
+
+    Training parts the kernels. Kernel k gets the gradient Σ_b a_bk G_b, where G_b is what image b asks of the mixture,
+    and an attention just drawn gives every kernel other shares a_bk. The attention itself gets no gradient in the
+    first step, for it mixes equals; from the second on it learns. If the shares were the same for every image, the
+    gradients would differ in size alone: SGD would still part the kernels, Adam would move them all alike.
+
+    Args:
+        model: any module that contains ``nn.Conv2d``, or is one. It is left as it is.
+        conv: ``"dynamic"``, or ``"eam-"`` and the name of a selection.
+        where: ``where(name, conv)`` is True for the layers to convert; the name is that of ``named_modules``. It is
+            not asked about the inside of layers that are dynamic already. None leaves static what reads the image, as
+            Ding et al. 2021 do (section 4.1.4): the convolutions of at most 4 input channels. It also leaves those
+            inside of a squeeze-and-excitation, told by the name of its class (torchvision's ``SqueezeExcitation``,
+            timm's ``SqueezeExcite`` and ``SEModule``), and what cannot be converted: subclasses of ``nn.Conv2d`` and
+            paddings that are not of zeros. Say ``where`` for images of more channels, and to leave a classifier that is
+            a convolution (``conv_head`` in timm's MobileNetV3).
+        conv_options: ``num_kernels``, ``strategy`` and the attention's own, as in :func:`eamlib.create_model`. With
+            ``seed``, layer i draws its channels with seed + i.
+
+    Raises:
+        ValueError: if ``conv`` or an option is unknown, ``model`` has no convolution or none is picked, or a picked
+            one is of a subclass of ``nn.Conv2d`` (its forward may do more), pads with something else than zeros,
+            carries hooks (they would be lost), or has fewer input channels than the attention reads.
+
+    Source: replicated kernels follow the "sparse upcycling" of Komatsuzaki et al. 2023,
+    https://arxiv.org/abs/2212.05055, which makes the experts of a mixture from one trained layer.
+    """
+    one_of("conv", conv, CONVS)
+    if conv in _REFUSED:
+        allowed = ", ".join(name for name in CONVS if name not in _REFUSED)
+        raise ValueError(f"conv = {conv!r} converts nothing: {_REFUSED[conv]}. Allowed: {allowed}.")
+    build = dynamic_layer(conv, **conv_options)
+    # What the memo holds counts as copied: every reference to a picked layer becomes one to its replacement.
+    memo = {id(layer): _dynamic(name, layer, build) for layer, name in _picked(model, where).items()}
+    return copy.deepcopy(model, memo)
+
+
+def _picked(model: nn.Module, where: Callable[[str, nn.Conv2d], bool] | None) -> dict[nn.Conv2d, str]:
+    found = list(_convolutions(model))
+    if not found:
+        raise ValueError(f"model = {type(model).__name__} holds no nn.Conv2d outside of dynamic layers.")
+    picked = {
+        layer: name
+        for name, layer, excites in found
+        if (where(name, layer) if where else not excites and layer.in_channels > IMAGE_CHANNELS and _is_plain(layer))
+    }
+    if not picked:
+        names = ", ".join(repr(name) for name, *_ in found[:5])
+        raise ValueError(
+            f"where = {where} picks none of the {len(found)} convolutions of {type(model).__name__}: {names}"
+            f"{', …' if len(found) > 5 else ''}"
+        )
+    return picked
+
+
+def _convolutions(module: nn.Module, name: str = "", excites: bool = False) -> Iterator[tuple[str, nn.Conv2d, bool]]:
+    """Name, layer and whether it is part of a squeeze-and-excitation; nothing of what is inside a dynamic layer."""
+    if isinstance(module, ConvGeometry):
+        return
+    if isinstance(module, nn.Conv2d):
+        yield name, module, excites
+    excites = excites or any(part in type(module).__name__ for part in ("SqueezeExcit", "SEModule"))
+    for key, child in module.named_children():
+        yield from _convolutions(child, f"{name}.{key}".removeprefix("."), excites)
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    # Not isinstance: a parametrised, lazy or "same"-padding convolution is of a subclass with another forward.
+    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
+
+
+def _dynamic(name: str, layer: nn.Conv2d, build: Callable[..., DynamicConv2d]) -> DynamicConv2d:
+    if not _is_plain(layer):
+        raise ValueError(
+            f"where picks layer {name!r}, a {type(layer).__name__} with padding_mode = {layer.padding_mode!r}; "
+            "allowed is nn.Conv2d itself with padding_mode = 'zeros'."
+        )
+    no_hooks(name, layer)
+    try:
+        dynamic = build(*conv2d_arguments(layer), device=layer.weight.device, dtype=layer.weight.dtype)
+    except ValueError as error:
+        raise ValueError(f"layer {name!r} cannot be converted: {error}") from error
+    with torch.no_grad():
+        for parameter, kernels in dynamic.named_parameters(recurse=False):
+            trained = getattr(layer, parameter)
+            kernels.copy_(trained).requires_grad_(trained.requires_grad)
+    return dynamic.train(layer.training)

@@ -1,0 +1,111 @@
+"""A dynamic network made static: each layer keeps the mixture of its kernels that it uses on average.
+
+What accuracy this costs is what the dynamics were worth.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eamlib._checks import no_hooks
+from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.dynet import BlockPredictor, DyNetConv2d
+from eamlib.layers.geometry import conv2d_arguments
+from eamlib.mixtures import dynamic_layers, watch_mixtures
+from eamlib.watch import Batch, evaluating, joined, predictions
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """What :func:`freeze` returns.
+
+    Attributes:
+        model: the static network.
+        attention: by layer, the mean weights that it was mixed with: ``[K]``, of a DyNet convolution ``[O · g]``; on
+            the CPU, in double precision.
+        accuracy_before, accuracy_after: top-1 in percent, of the network given and of ``model``; None without labels.
+        images: how many the means are over.
+    """
+
+    model: nn.Module
+    attention: dict[str, Tensor]
+    accuracy_before: float | None
+    accuracy_after: float | None
+    images: int
+
+
+def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
+    """Return a copy of ``model`` with an ``nn.Conv2d`` in the place of every dynamic convolution.
+
+    Its kernel is Σ_k ā_k W_k, where ā is the layer's mean attention over all images, and its bias likewise. Where the
+    attention is the same for every image, the copy answers as ``model`` does. Convolutions of DyNet are averaged
+    channel by channel, and the predictors of their blocks are left out.
+
+    Args:
+        model: it runs in eval mode; its mode is restored, and it is left as it is.
+        batches: images ``[B, C, H, W]``, or pairs of these and labels ``[B]``, as a ``DataLoader`` gives them. With
+            labels they are read a second time, for the accuracy of the copy: an iterator can be read but once.
+
+    Raises:
+        ValueError: if ``model`` has no dynamic layer or does not run one of them, a layer carries hooks (they would be
+            lost), an attention is NaN, there is no image, labels come from an iterator, or they do not fit the output.
+    """
+    layers = dynamic_layers(model, DynamicConv2d, DyNetConv2d)
+    for name, layer in layers.items():
+        no_hooks(name, layer)
+    with evaluating(model), watch_mixtures(layers) as seen:
+        accuracy_before, images = _accuracy(model, batches)
+    attention = {name: rows.mean(0) for name, rows in joined(seen).items()}
+
+    # What the memo holds counts as copied: every reference to a layer becomes one to its replacement. A block whose
+    # predictor is None runs its chains as plain ones.
+    memo = {id(layer): _static(layer, attention[name]) for name, layer in layers.items()}
+    memo |= {id(module): None for module in model.modules() if isinstance(module, BlockPredictor)}
+    frozen = copy.deepcopy(model, memo)
+
+    accuracy_after = None
+    if accuracy_before is not None:
+        with evaluating(frozen):
+            accuracy_after, _ = _accuracy(frozen, batches)
+    return Frozen(frozen, attention, accuracy_before, accuracy_after, images)
+
+
+def _accuracy(model: nn.Module, batches: Iterable[Batch]) -> tuple[float | None, int]:
+    """Top-1 accuracy in percent, None without labels, and the number of images."""
+    count = labelled = correct = 0
+    for images, labels, output in predictions(model, batches):
+        count += len(images)
+        if labels is None:
+            continue
+        if isinstance(batches, Iterator):
+            raise ValueError(
+                f"batches = {type(batches).__name__} can be read once, and with labels it is read twice; "
+                "allowed is a list or a DataLoader."
+            )
+        if not isinstance(output, Tensor) or output.argmax(1).shape != labels.shape:
+            what = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"labels of shape {list(labels.shape)} do not fit what the model answers, {what}.")
+        labelled += labels.numel()
+        correct += (output.argmax(1) == labels).sum().item()
+    return 100 * correct / labelled if labelled else None, count
+
+
+def _static(layer: DynamicConv2d | DyNetConv2d, attention: Tensor) -> nn.Conv2d:
+    static = nn.Conv2d(*conv2d_arguments(layer), device=layer.weight.device, dtype=layer.weight.dtype)
+    with torch.no_grad():
+        for name, parameter in static.named_parameters():
+            kernels = getattr(layer, name)
+            parameter.copy_(_mixed(layer, kernels.cpu().double(), attention)).requires_grad_(kernels.requires_grad)
+    return static.train(layer.training)
+
+
+def _mixed(layer: DynamicConv2d | DyNetConv2d, kernels: Tensor, attention: Tensor) -> Tensor:
+    if isinstance(layer, DynamicConv2d):
+        return torch.einsum("k,k...->...", attention, kernels)
+    each_channels = (layer.out_channels, layer.group_size)
+    return torch.einsum("og,og...->o...", attention.unflatten(0, each_channels), kernels.unflatten(0, each_channels))

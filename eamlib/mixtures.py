@@ -1,0 +1,49 @@
+"""By which weights the dynamic layers of a network mix their kernels, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.dynet import DyNetConv2d
+from eamlib.watch import watch
+
+
+def dynamic_layers(model: nn.Module, *kinds: type[nn.Module]) -> dict[str, nn.Module]:
+    """The layers of these classes by name.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    if not layers:
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"model = {type(model).__name__} has no dynamic layer; at least one {wanted} is needed.")
+    return layers
+
+
+@contextmanager
+def watch_mixtures(layers: dict[str, DynamicConv2d | DyNetConv2d]) -> Iterator[dict[str, list[Tensor]]]:
+    """:func:`eamlib.watch.watch`, noting the attention ``[B, K]`` or DyNet's coefficients ``[B, O · g]`` of a call.
+
+    Raises:
+        ValueError: while entered, when one of them is NaN.
+    """
+
+    def mixture(name: str, inputs: tuple, output: Tensor) -> Tensor:
+        # Asked anew rather than overheard: one attention may serve several layers, and here it answers for this one.
+        layer, (input, *given) = layers[name], inputs
+        if isinstance(layer, DynamicConv2d):
+            weights = layer.attention(input)
+        else:
+            weights = given[0] if given and given[0] is not None else layer.coefficients(input)
+        if weights.isnan().any():
+            when = "already held" if not input.isfinite().all() else "held no"
+            raise ValueError(f"the attention of layer {name!r} is NaN; its input {when} NaN or infinite values.")
+        return weights.cpu().double()
+
+    with watch(layers, mixture) as seen:
+        yield seen

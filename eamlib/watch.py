@@ -1,0 +1,127 @@
+"""What chosen layers of a network answer to images.
+
+:func:`outputs_of` does it in one call. It is made of three pieces that serve alone as well: :func:`watch` notes what
+layers answer while it is entered, :func:`evaluating` sets the mode, :func:`predictions` runs the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Batch = Tensor | tuple[Tensor, Tensor]
+
+
+def outputs_of(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    modules: Mapping[str, nn.Module] | type[nn.Module] | tuple[type[nn.Module], ...],
+    keep: Callable[[str, tuple, Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Run ``model`` over ``batches`` and return what ``modules`` answered, all images along the first dimension.
+
+    ::
+
+        maps = outputs_of(model, [images], {"stem": model.features[0]})["stem"]  # [B, C, H, W]
+
+    Args:
+        model: it runs in eval mode and without gradients; its mode is restored.
+        batches: as in :func:`predictions`.
+        modules: layers of ``model`` by any name; or a class, for all its instances by the names of ``named_modules``.
+        keep: as in :func:`watch`. All that is kept lies in memory together: keep what you need of large maps.
+
+    Raises:
+        ValueError: as :func:`predictions` and :func:`joined`.
+    """
+    if not isinstance(modules, Mapping):
+        modules = {name: module for name, module in model.named_modules() if isinstance(module, modules)}
+    with evaluating(model), watch(modules, keep) as seen:
+        for _ in predictions(model, batches):
+            pass
+    return joined(seen)
+
+
+@contextmanager
+def watch(
+    modules: Mapping[str, nn.Module], keep: Callable[[str, tuple, Tensor], Tensor] | None = None
+) -> Iterator[dict[str, list[Tensor]]]:
+    """While entered, note what ``modules`` answer: a list by name, one entry a call.
+
+    Args:
+        modules: layers by any name.
+        keep: ``keep(name, inputs, output)`` makes the entry; ``inputs`` are the positional arguments of the call. None
+            takes ``output``, detached.
+    """
+    if keep is None:
+        keep = _detached
+    seen = {name: [] for name in modules}
+    hooks = []
+    try:
+        for name, module in modules.items():
+            hooks.append(
+                module.register_forward_hook(
+                    lambda _, inputs, output, name=name: seen[name].append(keep(name, inputs, output))
+                )
+            )
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def joined(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    """The entries of each name as one tensor, along the first dimension.
+
+    Raises:
+        ValueError: if a layer has none, for it did not run.
+    """
+    for name, entries in seen.items():
+        if not entries:
+            raise ValueError(f"layer {name!r} did not run: the model does not use it, in eval mode at least.")
+    return {name: torch.cat(entries) for name, entries in seen.items()}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients; then every module's own mode again."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def predictions(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """Yield (images, labels or None, what ``model`` answers) a batch, on the model's device.
+
+    Args:
+        model: run in the mode that it is in; see :func:`evaluating`.
+        batches: tensors of images ``[B, C, H, W]``, or pairs of these and labels, as a ``DataLoader`` gives them.
+
+    Raises:
+        ValueError: if a batch is neither, or there is no image in all of them.
+    """
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    count = 0
+    for number, batch in enumerate(batches):
+        images, labels = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            what = f"shape {list(images.shape)}" if isinstance(images, Tensor) else f"type {type(images).__name__}"
+            raise ValueError(
+                f"batches: number {number} is of {what}; allowed is [B, C, H, W], or a pair of that and labels."
+            )
+        count += len(images)
+        images = images.to(device)
+        yield images, None if labels is None else labels.to(device), model(images)
+    if count == 0:
+        raise ValueError("batches holds no image; at least one is needed.")
+
+
+def _detached(name: str, inputs: tuple, output: Tensor) -> Tensor:
+    return output.detach()

@@ -119,7 +119,7 @@ def _bmm(input, weight, attention, bias, stride, padding, dilation, groups):
     def multiply(attention, columns):
         return (attention @ matrices).view(-1, weight.shape[1], columns.shape[1]) @ columns
 
-    if columns.is_cpu and not _is_traced():  # the number of chunks depends on the batch, which a graph leaves open
+    if columns.is_cpu and not is_traced():  # the number of chunks depends on the batch, which a graph leaves open
         chunk = max(1, _CHUNK // (matrices.shape[1] * matrices.element_size()))
         pieces = [multiply(*piece) for piece in zip(attention.split(chunk), columns.split(chunk), strict=True)]
         output = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
@@ -201,7 +201,8 @@ def _with_bias(output: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor
     return output if bias is None else output + (attention @ bias)[:, :, None, None]
 
 
-def _is_traced() -> bool:
+def is_traced() -> bool:
+    """Whether a graph is being made of the code: nothing then may depend on a tensor's numbers, or on the batch size."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -259,6 +260,8 @@ def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 def fastest(input, weight, stride, padding, dilation, groups) -> str:
+    if is_traced():  # a graph should serve any batch, so the choice must not look at it
+        return "bmm" if groups == 1 else "concat"
     return "tiled" if groups == 1 and not tiled.why_not(input) else "grouped"
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import one_of, positive_int
-from eamlib.functional import STRATEGIES, dynamic_conv2d
+from eamlib.functional import STRATEGIES, dynamic_conv2d, is_traced
 from eamlib.layers.attention import KernelAttention
 from eamlib.layers.geometry import ConvGeometry
 
@@ -31,6 +31,7 @@ class DynamicConv2d(ConvGeometry):
 
     Raises:
         ValueError: if a count is below 1, ``groups`` does not divide the channels, or a name is unknown.
+        FloatingPointError: in the forward pass on a CPU, if the attention is NaN; the message says where it came from.
 
     Source: Chen et al. 2020, section 3.1.
     """
@@ -83,10 +84,14 @@ class DynamicConv2d(ConvGeometry):
                 self.bias[k].copy_(conv.bias)
 
     def forward(self, input: Tensor) -> Tensor:
+        attention = self.attention(input)
+        # A look at a number on a GPU would make the CPU wait for it, and one in a graph would break it.
+        if attention.is_cpu and not is_traced() and attention.detach().sum().isnan():
+            raise FloatingPointError(self._why_nan(input))
         return dynamic_conv2d(
             input,
             self.weight,
-            self.attention(input),
+            attention,
             self.bias,
             self.stride,
             self.padding,
@@ -94,6 +99,16 @@ class DynamicConv2d(ConvGeometry):
             self.groups,
             strategy=self.strategy,
         )
+
+    def _why_nan(self, input: Tensor) -> str:
+        ill = [name for name, tensor in self.attention.state_dict().items() if not tensor.isfinite().all()]
+        if not input.isfinite().all():
+            cause = f"input, {list(input.shape)}, already holds NaN or infinite values"
+        elif ill:
+            cause = f"input is finite, but {', '.join(ill)} of the attention is not"
+        else:
+            cause = "input and the attention's own parameters are finite, but too large"
+        return f"the attention of DynamicConv2d({self.extra_repr()}) is NaN: {cause}."
 
     def _apply(self, fn, recurse: bool = True):
         # Module.to(memory_format=torch.channels_last) fails on a 5-D tensor. The K kernels are shown to it as one

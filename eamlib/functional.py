@@ -202,7 +202,7 @@ def _with_bias(output: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor
 
 
 def is_traced() -> bool:
-    """Whether a graph is being made of the code: nothing then may depend on a tensor's numbers, or on the batch size."""
+    """Whether a graph is being made of the code: nothing may then depend on the numbers in a tensor or on the batch."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 

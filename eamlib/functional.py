@@ -7,12 +7,15 @@ strategies compute the same numbers and differ in time and memory only.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from eamlib import tiled
 from eamlib._checks import one_of
+from eamlib.roofline import predict
 
 Size = int | tuple[int, int]
 _CHUNK = 8 << 20  # bytes of mixed kernels that "bmm" makes at a time on a CPU: they should still be cached when used
@@ -259,10 +262,45 @@ def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     return tensors
 
 
-def fastest(input, weight, stride, padding, dilation, groups) -> str:
-    if is_traced():  # a graph should serve any batch, so the choice must not look at it
+def fastest(
+    input: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> str:
+    """The strategy that ``"auto"`` takes: of those that can run, the one that :mod:`eamlib.roofline` predicts fastest.
+
+    Never ``"loop"``, which the others are tested against. In a graph that is being traced the choice must not look at
+    the batch: there it is ``"bmm"`` for one group and ``"concat"`` for several.
+
+    Args:
+        input, weight: as in :func:`dynamic_conv2d`, with at least one sample.
+        stride, padding, dilation: pairs of integers.
+        groups: of the convolution.
+    """
+    if is_traced():
         return "bmm" if groups == 1 else "concat"
-    return "tiled" if groups == 1 and not tiled.why_not(input) else "grouped"
+    out_height, out_width = _output_size(input, weight, stride, padding, dilation)
+    batch, channels, height, width = input.shape
+    kernels, out_channels, _, kernel_height, kernel_width = weight.shape
+    return _predicted_fastest(
+        (batch, channels, out_channels, (kernel_height, kernel_width), groups, height * width, out_height * out_width),
+        kernels,
+        input.element_size(),
+        input.device.type,
+        torch.get_num_threads(),
+        torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
+        groups == 1 and tiled.why_not(input) is None,
+    )
+
+
+@functools.cache
+def _predicted_fastest(shape, num_kernels, element_size, device, threads, training, can_tile) -> str:
+    seconds = predict(*shape, num_kernels, element_size=element_size, device=device, threads=threads, training=training)
+    refused = {"loop"} | (set() if can_tile else {"tiled"}) | (set() if shape[4] == 1 else {"bmm"})
+    return min(seconds.keys() - refused, key=seconds.get)
 
 
 def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:

@@ -1,0 +1,101 @@
+"""What each way to run a dynamic convolution should take: a small model of multiplications, bytes and calls.
+
+It is there to rank, not to time: it predicts within a factor of two or so, and the ways differ by tens. Five numbers
+describe a device. Those of the CPU were fitted to an AMD EPYC with AVX-512; those of the GPU are a data sheet's, rounded,
+and have not been measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Device:
+    """How fast a device is.
+
+    Attributes:
+        macs: multiply-adds a second in a large convolution, a thread of a CPU or a whole GPU.
+        near: bytes a second where they still are in a cache.
+        far: bytes a second of memory touched for the first time: an allocation of more than ``cache``.
+        cache: bytes that stay near.
+        call: seconds to launch one operator.
+    """
+
+    macs: float
+    near: float
+    far: float
+    cache: float
+    call: float
+
+
+CPU = Device(macs=100e9, near=32e9, far=6e9, cache=32e6, call=10e-6)
+GPU = Device(macs=10e12, near=2e12, far=1e12, cache=32e6, call=10e-6)
+_UNFOLD = 4e9  # bytes a second that F.unfold writes on a CPU: it is not vectorised over pixels
+
+
+def predict(
+    batch: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: tuple[int, int],
+    groups: int,
+    pixels_in: int,
+    pixels_out: int,
+    num_kernels: int,
+    *,
+    element_size: int = 4,
+    device: str = "cpu",
+    threads: int = 1,
+    training: bool = False,
+) -> dict[str, float]:
+    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike.
+
+    With M = O · C / groups · kh · kw numbers in a kernel, P = ``pixels_out`` and s = ``element_size``:
+
+    - every way multiplies B · M · P times; ``"fuse"`` and ``"concat"`` do so K times, write and read K copies of the
+      output or of the input, and have K kernels rearranged;
+    - ``"grouped"``, ``"bmm"`` and ``"loop"`` write B mixed kernels and read them: B · M · s bytes, twice again where the
+      convolution rearranges its weights;
+    - ``"tiled"`` mixes in the cache, K more multiplications a number of a kernel, and copies input and output once;
+    - ``"bmm"`` and ``"tiled"`` unfold the input unless the kernel is 1×1;
+    - ``"loop"`` launches three operators a sample.
+
+    Args:
+        batch, in_channels, out_channels, kernel_size, groups, num_kernels: of the convolution.
+        pixels_in, pixels_out: H · W and H' · W'.
+        element_size: bytes of a number.
+        device: ``"cpu"``, or any other type, which counts as a GPU.
+        threads: of the CPU.
+        training: all that is made is then kept for the backward pass, and nothing is near for being small.
+    """
+    cpu = device == "cpu"
+    machine = CPU if cpu else GPU
+    kernel = out_channels * in_channels // groups * kernel_size[0] * kernel_size[1]
+    inputs = batch * in_channels * pixels_in * element_size
+    outputs = batch * out_channels * pixels_out * element_size
+    kernels, mixed = num_kernels * kernel * element_size, batch * kernel * element_size
+    unfolded = 0 if kernel_size == (1, 1) else batch * in_channels * kernel_size[0] * kernel_size[1] * pixels_out
+
+    def multiply(count: float) -> float:
+        return count / (machine.macs * (threads if cpu else 1))
+
+    def move(count: float, times: int) -> float:
+        return times * (count / machine.near + max(0, count - machine.cache) / machine.far)
+
+    once = multiply(batch * kernel * pixels_out)
+    columns = unfolded * element_size / (_UNFOLD if cpu else machine.near)
+    in_chunks = cpu and not training  # mixed kernels are used while near
+    # cuDNN runs groups that are no depthwise convolution one after the other, each too small for the device.
+    lost = 1.15 if cpu else 1.0 if groups == in_channels else 8.0
+    return {
+        "grouped": lost * once + move(mixed, 4) + 2 * machine.call,
+        "bmm": (1.6 if cpu else 1.0) * once
+        + (2 * mixed / machine.near if in_chunks else move(mixed, 2))
+        + columns
+        + 2 * machine.call,
+        "tiled": 1.1 * once * (1 + num_kernels / pixels_out) + move(inputs + outputs, 1) / 2 + columns + machine.call,
+        "fuse": num_kernels * once + move(num_kernels * outputs, 3) + move(kernels, 2) + 2 * machine.call,
+        "concat": num_kernels * once + move(num_kernels * inputs, 3) + move(kernels, 3) + 2 * machine.call,
+        "loop": once + 4 * mixed / machine.near + 3 * batch * machine.call,
+    }

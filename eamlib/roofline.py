@@ -1,8 +1,8 @@
 """What each way to run a dynamic convolution should take: a small model of multiplications, bytes and calls.
 
 It is there to rank, not to time: it predicts within a factor of two or so, and the ways differ by tens. Five numbers
-describe a device. Those of the CPU were fitted to an AMD EPYC with AVX-512; those of the GPU are a data sheet's, rounded,
-and have not been measured.
+describe a device. Those of the CPU were fitted to an AMD EPYC with AVX-512; those of the GPU are a data sheet's,
+rounded, and have not been measured.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def predict(
 
     - every way multiplies B · M · P times; ``"fuse"`` and ``"concat"`` do so K times, write and read K copies of the
       output or of the input, and have K kernels rearranged;
-    - ``"grouped"``, ``"bmm"`` and ``"loop"`` write B mixed kernels and read them: B · M · s bytes, twice again where the
-      convolution rearranges its weights;
+    - ``"grouped"``, ``"bmm"`` and ``"loop"`` write B mixed kernels and read them: B · M · s bytes, twice again where
+      the convolution rearranges its weights;
     - ``"tiled"`` mixes in the cache, K more multiplications a number of a kernel, and copies input and output once;
     - ``"bmm"`` and ``"tiled"`` unfold the input unless the kernel is 1×1;
     - ``"loop"`` launches three operators a sample.

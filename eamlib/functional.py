@@ -69,13 +69,12 @@ def dynamic_conv2d(
     _check_shapes(input, weight, attention, bias, groups)
     input, weight, attention, bias = _of_one_kind(input, weight, attention, bias)
     input, padding = _padded(input, weight, stride, padding, dilation)
-    if len(input) == 0:
-        # No sample, no kernel to mix: any of the K gives the empty output its shape.
-        return F.conv2d(input, weight[0], None if bias is None else bias[0], stride, padding, dilation, groups)
-    if strategy == "auto":
-        strategy = fastest(input, weight, stride, padding, dilation, groups)
-    elif strategy in _REFUSALS and (reason := _REFUSALS[strategy](input, groups)):
+    if strategy in _REFUSALS and (reason := _REFUSALS[strategy](input, groups)):
         raise ValueError(f"strategy = {strategy!r} cannot run this convolution: {reason}.")
+    if len(input) == 0:
+        strategy = "fuse"  # static convolutions know what to do without a sample
+    elif strategy == "auto":
+        strategy = fastest(input, weight, stride, padding, dilation, groups)
     return STRATEGIES[strategy](input, weight, attention, bias, stride, padding, dilation, groups)
 
 

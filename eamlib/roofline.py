@@ -49,7 +49,8 @@ def predict(
     threads: int = 1,
     training: bool = False,
 ) -> dict[str, float]:
-    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike.
+    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike. ``"tiled"`` is
+    among them for a CPU alone.
 
     With M = O · C / groups · kh · kw numbers in a kernel, P = ``pixels_out`` and s = ``element_size``:
 
@@ -88,14 +89,17 @@ def predict(
     in_chunks = cpu and not training  # mixed kernels are used while near
     # cuDNN runs groups that are no depthwise convolution one after the other, each too small for the device.
     lost = 1.15 if cpu else 1.0 if groups == in_channels else 8.0
-    return {
+    seconds = {
         "grouped": lost * once + move(mixed, 4) + 2 * machine.call,
         "bmm": (1.6 if cpu else 1.0) * once
         + (2 * mixed / machine.near if in_chunks else move(mixed, 2))
         + columns
         + 2 * machine.call,
-        "tiled": 1.1 * once * (1 + num_kernels / pixels_out) + move(inputs + outputs, 1) / 2 + columns + machine.call,
         "fuse": num_kernels * once + move(num_kernels * outputs, 3) + move(kernels, 2) + 2 * machine.call,
         "concat": num_kernels * once + move(num_kernels * inputs, 3) + move(kernels, 3) + 2 * machine.call,
         "loop": once + 4 * mixed / machine.near + 3 * batch * machine.call,
     }
+    if cpu:
+        mixing = 1 + num_kernels / pixels_out
+        seconds["tiled"] = 1.1 * once * mixing + move(inputs + outputs, 1) / 2 + columns + machine.call
+    return seconds

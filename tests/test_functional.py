@@ -1,8 +1,17 @@
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from eamlib.functional import dynamic_conv2d
+from eamlib import tiled
+from eamlib.functional import STRATEGIES, dynamic_conv2d, fastest
+
+WAYS = [name for name in STRATEGIES if name != "loop"]
+ONE_GROUP = ("bmm", "tiled")
+WAYS_AND_GROUPS = [(way, groups) for way in [*WAYS, "auto"] for groups in (1, 3) if groups == 1 or way not in ONE_GROUP]
 
 
 def operands(groups=1, kernels=3, batch=4, bias=True):
@@ -19,26 +28,114 @@ def operands(groups=1, kernels=3, batch=4, bias=True):
     }
 
 
-@pytest.mark.parametrize(
-    ("groups", "options"),
-    [
-        (1, {}),
-        (1, {"stride": 2, "padding": 1}),
-        (2, {"stride": (1, 2), "padding": (2, 0), "dilation": 2}),
-        (6, {"padding": "same"}),
-        (3, {"padding": "valid"}),
-    ],
-)
-@pytest.mark.parametrize("bias", [True, False])
-def test_grouped_equals_loop_forward_and_backward(groups, options, bias):
-    given = operands(groups, bias=bias)
-    leaves = [tensor for tensor in given.values() if tensor is not None]
-    results = {}
-    for strategy in ("loop", "grouped", "auto"):
-        output = dynamic_conv2d(**given, groups=groups, strategy=strategy, **options)
-        results[strategy] = (output, *torch.autograd.grad(output.square().sum(), leaves))
-    for strategy in ("grouped", "auto"):
-        torch.testing.assert_close(results[strategy], results["loop"], rtol=1e-10, atol=1e-10)
+def skip_if_not_compiled(strategy, given):
+    if strategy == "tiled" and (reason := tiled.why_not(given["input"])):
+        pytest.skip(f"tiled: {reason}")
+
+
+def with_gradients(strategy, leaves, options):
+    """The output and the gradients of a weighted sum of it."""
+    output = dynamic_conv2d(**leaves, strategy=strategy, **options)
+    inputs = [tensor for tensor in leaves.values() if tensor is not None]
+    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype, device=output.device).view_as(output)
+    return output, *torch.autograd.grad((output * weights).sum(), inputs)
+
+
+pair_or_int = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)))
+layouts = {
+    "contiguous": lambda x: x,
+    "channels_last": lambda x: x.to(memory_format=torch.channels_last),
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "every other pixel": lambda x: x.repeat_interleave(2, 3)[..., ::2],
+    "expanded": lambda x: x[:, :1].expand_as(x),
+}
+
+
+@st.composite
+def convolutions(draw):
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    group_channels, group_outputs = draw(st.integers(1, 20)), draw(st.integers(1, 14))
+    kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 4)))
+    dilation = draw(pair_or_int)
+    padding = draw(
+        st.one_of(st.integers(0, 2), st.tuples(st.integers(0, 2), st.integers(0, 2)), st.just("same"), st.just("valid"))
+    )
+    stride = 1 if padding == "same" else draw(pair_or_int)
+    spread = (dilation, dilation) if isinstance(dilation, int) else dilation
+    height, width = (draw(st.integers(d * (k - 1) + 1, 11)) for d, k in zip(spread, kernel, strict=True))
+    return {
+        "input": (draw(st.integers(0, 3)), groups * group_channels, height, width),
+        "weight": (draw(st.integers(1, 5)), groups * group_outputs, group_channels, *kernel),
+        "bias": draw(st.booleans()),
+        "layout": draw(st.sampled_from(list(layouts))),
+        "options": {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups},
+    }
+
+
+@pytest.mark.parametrize("strategy", [*WAYS, "auto"])
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(drawn=convolutions())
+def test_every_way_equals_the_loop_forward_and_backward(strategy, drawn):
+    generator = torch.Generator().manual_seed(1)
+
+    def leaf(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.double)
+
+    batch, kernels, outputs = drawn["input"][0], *drawn["weight"][:2]
+    leaves = {
+        "input": layouts[drawn["layout"]](leaf(*drawn["input"])).requires_grad_(),
+        "weight": leaf(*drawn["weight"]).requires_grad_(),
+        "attention": leaf(batch, kernels).requires_grad_(),
+        "bias": leaf(kernels, outputs).requires_grad_() if drawn["bias"] else None,
+    }
+    if strategy in ONE_GROUP and drawn["options"]["groups"] > 1:
+        with pytest.raises(ValueError, match=f"strategy = '{strategy}' cannot run .* groups = "):
+            dynamic_conv2d(**leaves, strategy=strategy, **drawn["options"])
+        return
+    if strategy == "tiled" and tiled.why_not(leaves["input"]):
+        return
+    with warnings.catch_warnings():  # PyTorch's own remark on padding an even kernel
+        warnings.filterwarnings("ignore", "Using padding='same'")
+        if batch == 0:
+            expected = F.conv2d(leaves["input"], leaves["weight"][0], None, **drawn["options"])
+            assert dynamic_conv2d(**leaves, strategy=strategy, **drawn["options"]).shape == expected.shape
+            found = with_gradients(strategy, leaves, drawn["options"])
+            assert all((gradient == 0).all() for gradient in found[1:])
+            return
+        found = with_gradients(strategy, leaves, drawn["options"])
+        expected = with_gradients("loop", leaves, drawn["options"])
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("strategy", "groups"), WAYS_AND_GROUPS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_short_numbers_stay_close_to_double(strategy, groups, dtype, tolerance):
+    # Relative to the largest number of each result; bfloat16 has 8 bits of mantissa, and sums of 18 products here.
+    exact = operands(groups)
+    short = {name: tensor.detach().to(dtype).requires_grad_() for name, tensor in exact.items()}
+    if strategy == "tiled" and dtype == torch.bfloat16:
+        assert "float32 and float64" in tiled.why_not(short["input"])
+        return
+    skip_if_not_compiled(strategy, short)
+    options = {"groups": groups, "padding": 1}
+    for found, expected in zip(
+        with_gradients(strategy, short, options), with_gradients("loop", exact, options), strict=True
+    ):
+        assert found.dtype == dtype
+        assert (found.double() - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("strategy", [*WAYS, "auto"])
+def test_attention_alone_or_weight_alone_may_learn(strategy):
+    for learner in ("input", "weight", "attention"):
+        leaves = {name: tensor.detach() for name, tensor in operands(bias=False).items() if tensor is not None}
+        skip_if_not_compiled(strategy, leaves)
+        leaves[learner].requires_grad_()
+        found, expected = (
+            torch.autograd.grad(dynamic_conv2d(**leaves, strategy=way).square().sum(), leaves[learner])
+            for way in (strategy, "loop")
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_one_kernel_with_attention_one_is_a_plain_convolution():
@@ -48,26 +145,33 @@ def test_one_kernel_with_attention_one_is_a_plain_convolution():
     torch.testing.assert_close(dynamic_conv2d(**given, padding=1), expected)
 
 
-def test_every_sample_gets_its_own_kernel():
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_sample_gets_its_own_kernel(strategy):
     given = operands()
+    skip_if_not_compiled(strategy, given)
     given["attention"] = torch.eye(3, dtype=torch.double)[[0, 1, 2, 0]]
-    output = dynamic_conv2d(**given)
+    output = dynamic_conv2d(**given, strategy=strategy)
     for sample, kernel in enumerate((0, 1, 2, 0)):
         alone = F.conv2d(given["input"][sample], given["weight"][kernel], given["bias"][kernel])
         torch.testing.assert_close(output[sample], alone)
 
 
-@pytest.mark.parametrize("strategy", ["grouped", "loop"])
-def test_empty_batch_has_the_right_shape(strategy):
-    given = operands(batch=0)
-    assert dynamic_conv2d(**given, stride=2, strategy=strategy).shape == (0, 4, 4, 4)
-
-
-def test_channels_last_input():
+def test_chunks_of_the_batch_change_nothing(monkeypatch):
     given = operands()
-    expected = dynamic_conv2d(**given)
-    given["input"] = given["input"].to(memory_format=torch.channels_last)
-    torch.testing.assert_close(dynamic_conv2d(**given), expected)
+    expected = dynamic_conv2d(**given, strategy="bmm")
+    monkeypatch.setattr("eamlib.functional._CHUNK", 3 * given["weight"][0].numel() * 8)  # three samples, then one
+    torch.testing.assert_close(dynamic_conv2d(**given, strategy="bmm"), expected)
+
+
+def test_auto_takes_what_is_predicted_and_can_run(monkeypatch):
+    wide, small = torch.zeros(1, 8, 64, 64), torch.zeros(32, 512, 2, 2)
+    few, many = torch.zeros(4, 8, 8, 1, 1), torch.zeros(4, 512, 512, 1, 1)
+    monkeypatch.setattr(tiled, "why_not", lambda input: "not today")
+    assert fastest(small, many) in ("fuse", "concat")  # 512 MB of mixed kernels for four pixels a sample
+    assert fastest(wide, few) in ("grouped", "bmm")
+    assert fastest(small, torch.zeros(4, 512, 1, 3, 3), padding=(1, 1), groups=512) == "grouped"
+    monkeypatch.setattr(tiled, "why_not", lambda input: None)
+    assert fastest(small, many) == "tiled"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +187,15 @@ def test_channels_last_input():
         ({"attention": torch.zeros(4, 2)}, r"attention has shape \[4, 2\]; allowed is \[B, K\] = \[4, 3\]"),
         ({"bias": torch.zeros(4)}, r"bias has shape \[4\]; allowed is \[K, O\] = \[3, 4\]"),
         ({"strategy": "groupde"}, "strategy = 'groupde' is unknown. Did you mean 'grouped'"),
+        ({"stride": 0}, "stride = 0; allowed is an integer of at least 1"),
+        ({"stride": (1, 2, 3)}, r"stride = \(1, 2, 3\); allowed"),
+        ({"dilation": 1.5}, "dilation = 1.5; allowed"),
+        ({"padding": -1}, "padding = -1; allowed is an integer of at least 0"),
+        ({"padding": "sane"}, "padding = 'sane' is unknown. Did you mean 'same'"),
+        ({"padding": "same", "stride": 2}, "padding = 'same' is for stride 1"),
+        ({"dilation": 5}, r"weight .* with dilation = \[5, 5\] is larger than the padded input"),
+        ({"attention": torch.zeros(4, 3)}, "attention is torch.float32 on cpu; input is torch.float64"),
+        ({"weight": torch.zeros(3, 4, 6, 3, 1, dtype=torch.double, device="meta")}, "weight is .* on meta; input is"),
     ],
 )
 def test_bad_input_is_named(wrong, message):
@@ -90,7 +203,23 @@ def test_bad_input_is_named(wrong, message):
         dynamic_conv2d(**(operands() | wrong))
 
 
+@pytest.mark.parametrize("strategy", ["bmm", "tiled"])
+@pytest.mark.parametrize("batch", [0, 4])
+def test_what_a_way_cannot_run_it_says(strategy, batch):
+    with pytest.raises(ValueError, match=f"strategy = '{strategy}' cannot run this convolution: .* groups = 2"):
+        dynamic_conv2d(**operands(groups=2, batch=batch), groups=2, strategy=strategy)
+
+
+def test_tiled_says_which_tensors_it_knows():
+    given = {name: tensor.half() for name, tensor in operands().items()}
+    with pytest.raises(ValueError, match="cannot run this convolution: it knows float32 and float64, .* float16"):
+        dynamic_conv2d(**given, strategy="tiled")
+
+
 @pytest.mark.cuda
-def test_grouped_equals_loop_on_cuda():
-    given = {name: tensor.detach().cuda() for name, tensor in operands().items()}
-    torch.testing.assert_close(dynamic_conv2d(**given), dynamic_conv2d(**given, strategy="loop"))
+@pytest.mark.parametrize(("strategy", "groups"), [(way, groups) for way, groups in WAYS_AND_GROUPS if way != "tiled"])
+def test_every_way_equals_the_loop_on_cuda(strategy, groups):
+    given = {name: tensor.detach().cuda().requires_grad_() for name, tensor in operands(groups).items()}
+    options = {"groups": groups, "stride": (1, 2), "padding": 1}
+    found, expected = with_gradients(strategy, given, options), with_gradients("loop", given, options)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

@@ -1,0 +1,39 @@
+import pytest
+
+from eamlib.roofline import predict
+
+
+def seconds(batch=32, channels=512, pixels=16, kernels=4, kernel_size=(1, 1), groups=1, **options):
+    return predict(batch, channels, channels, kernel_size, groups, pixels, pixels, kernels, **options)
+
+
+def test_multiplications_of_k_kernels_cost_k_times():
+    base, double = seconds(pixels=10**6, kernels=2), seconds(pixels=10**6, kernels=4)
+    assert double["fuse"] == pytest.approx(2 * base["fuse"], rel=0.01)
+    assert double["grouped"] == pytest.approx(base["grouped"], rel=0.01)
+
+
+def test_mixed_kernels_are_what_small_maps_pay_for():
+    small, large = seconds(pixels=4), seconds(pixels=4096)
+    assert small["grouped"] > small["concat"] > small["tiled"]
+    assert large["concat"] > large["grouped"]
+
+
+def test_threads_speed_up_multiplying_not_moving():
+    one, two = seconds(pixels=4096, threads=1), seconds(pixels=4096, threads=2)
+    assert one["fuse"] / 2 < two["fuse"] < one["fuse"]
+
+
+def test_training_keeps_what_inference_reuses():
+    assert seconds(training=True)["bmm"] > seconds()["bmm"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_depthwise_is_best_grouped(device):
+    found = seconds(kernel_size=(3, 3), groups=512, device=device)
+    assert min(found, key=found.get) == "grouped"
+
+
+def test_on_a_gpu_groups_that_are_whole_layers_are_slow():
+    found = seconds(batch=128, channels=256, pixels=196, device="cuda")
+    assert found["grouped"] > 2 * found["bmm"]

@@ -209,10 +209,12 @@ def is_traced() -> bool:
 
 
 def _pair(argument: str, value: Size, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, tuple | list) else ()
-    if len(pair) != 2 or any(not isinstance(n, int) or n < least for n in pair):
-        raise ValueError(f"{argument} = {value!r}; allowed is an integer of at least {least}, or a pair of them.")
-    return pair
+    pair = (value, value) if isinstance(value, int) else value
+    if isinstance(pair, tuple | list) and len(pair) == 2:
+        first, second = pair
+        if isinstance(first, int) and isinstance(second, int) and first >= least and second >= least:
+            return first, second
+    raise ValueError(f"{argument} = {value!r}; allowed is an integer of at least {least}, or a pair of them.")
 
 
 def _padded(input, weight, stride, padding, dilation) -> tuple[Tensor, tuple[int, int]]:
@@ -237,12 +239,11 @@ def _padded(input, weight, stride, padding, dilation) -> tuple[Tensor, tuple[int
 
 
 def _output_size(input, weight, stride, padding, dilation) -> tuple[int, int]:
-    return tuple(
-        (pixels + 2 * pad - spread * (taps - 1) - 1) // step + 1
-        for pixels, taps, step, pad, spread in zip(
-            input.shape[2:], weight.shape[3:], stride, padding, dilation, strict=True
-        )
-    )
+    def size(axis):
+        covered = dilation[axis] * (weight.shape[3 + axis] - 1) + 1
+        return (input.shape[2 + axis] + 2 * padding[axis] - covered) // stride[axis] + 1
+
+    return size(0), size(1)
 
 
 def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -14,12 +14,15 @@ from urllib.request import urlopen
 import torch
 
 
-def provenance(device: torch.device | str) -> dict:
-    """Where and with what a result was made: device, versions, commit (None outside a checkout), date (UTC)."""
+def provenance(device: torch.device | str, *packages: str) -> dict:
+    """Where and with what a result was made: device, versions, commit (None outside a checkout), date (UTC).
+
+    ``packages`` are named in the versions beside those that every result rests on, where they are installed.
+    """
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **_versions("torch", "torchvision", "numpy")},
+        "versions": {"python": platform.python_version(), **_versions("torch", "torchvision", "numpy", *packages)},
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eamlib import records
+from eamlib.bench import BENCHES
 
 RESULTS = Path(__file__).parents[1] / "results"
 FILES = sorted(RESULTS.rglob("*.json"))
@@ -15,7 +16,13 @@ def test_a_record_is_whole(file):
     record = records.read(file)
     assert record["device"] and record["versions"]["torch"] and record["date"]
     assert record["commit"] and not record["commit"].endswith("-dirty")
-    configuration, history = record["configuration"], record["history"]
+    configuration = record["configuration"]
+    if file.parent.name == "benchmarks":
+        bench = configuration["bench"]
+        assert file.stem.split("-")[0] == bench
+        assert all("".join(BENCHES[bench].lines(result)) for result in record["results"])
+        return
+    history = record["history"]
     assert [line["epoch"] for line in history] == list(range(1, configuration["epochs"] + 1))
     assert all(0 <= line["test_accuracy"] <= 100 for line in history)
     name = "{model}-x{width_mult:g}-{conv}-seed{seed}".format(**configuration)

@@ -1,0 +1,89 @@
+"""Times of several ways to do one thing, taken side by side, and the bounds that their ratios should keep."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from eamlib._checks import positive_int, positive_number
+
+LEAST, MOST = 5, 60  # rounds
+
+
+def interleaved(
+    ways: Mapping[str, Callable[[], object]], device: torch.device, seconds: float, rounds: int = MOST
+) -> dict[str, dict]:
+    """Time ``ways`` in rounds: in each, every way runs once, in a new order, so that a busy moment hits all alike.
+
+    A first round that is not counted warms up. From the sixth counted one on, a way that has had its share of
+    ``seconds`` sits out: the slow ones do not hold up the rest.
+
+    Args:
+        ways: what to run, by name.
+        device: on CUDA, a time ends when all the work is done.
+        seconds: to spend, on all ways together.
+        rounds: at most; fewer than five also shorten the least.
+
+    Returns:
+        By name: ``ms`` (median), ``low`` and ``high`` (25th and 75th percentile), in milliseconds, and ``rounds``.
+
+    Raises:
+        ValueError: if ``seconds`` is not above 0 or ``rounds`` is below 1.
+    """
+    share = positive_number("seconds", seconds) / len(ways)
+    least = min(LEAST, positive_int("rounds", rounds))
+    for run in ways.values():
+        _timed(run, device)
+    taken = {name: [] for name in ways}
+    waiting, order = list(ways), random.Random(0)
+    while waiting:
+        order.shuffle(waiting)
+        for name in waiting:
+            taken[name].append(_timed(ways[name], device))
+        waiting = [
+            name
+            for name in waiting
+            if len(taken[name]) < least or (len(taken[name]) < rounds and sum(taken[name]) < share)
+        ]
+    return {name: _summary(times) for name, times in taken.items()}
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    _finish(device)
+    start = time.perf_counter()
+    run()
+    _finish(device)
+    return time.perf_counter() - start
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _summary(times: list[float]) -> dict:
+    low, median, high = (1e3 * np.percentile(times, (25, 50, 75))).tolist()
+    return {"ms": median, "low": low, "high": high, "rounds": len(times)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and the bound that it should keep: at most (``"≤"``) or at least (``"≥"``)."""
+
+    what: str
+    value: float
+    sign: str
+    bound: float
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.bound if self.sign == "≤" else self.value >= self.bound
+
+    def __str__(self) -> str:
+        verdict = "met" if self.met else "not met"
+        return f"  {self.what:<62}{self.value:>7.3g}   target {self.sign} {self.bound:.3g}: {verdict}"

@@ -1,0 +1,184 @@
+import json
+import sys
+import time
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from eamlib import create_model
+from eamlib.__main__ import main
+from eamlib.bench import layers, memory, models
+from eamlib.bench.timing import Target, interleaved
+from eamlib.functional import STRATEGIES
+
+CPU = torch.device("cpu")
+DEPTHWISE = layers.Layer(8, 8, 3, stride=2, padding=1, groups=8, size=6)
+POINTWISE = layers.Layer(8, 12, 1, stride=1, padding=0, groups=1, size=6)
+
+
+@pytest.fixture
+def two_layers(monkeypatch):
+    monkeypatch.setattr(layers, "separable_layers", lambda *_: Counter({DEPTHWISE: 2, POINTWISE: 3}))
+
+
+def test_every_way_runs_once_a_round():
+    calls = []
+    ways = {name: (lambda name=name: calls.append(name)) for name in "abc"}
+    times = interleaved(ways, CPU, seconds=10, rounds=7)
+    assert calls[:3] == ["a", "b", "c"] and Counter(calls) == {"a": 8, "b": 8, "c": 8}
+    assert all(sorted(calls[i : i + 3]) == ["a", "b", "c"] for i in range(0, 24, 3))
+    assert all(way["low"] <= way["ms"] <= way["high"] and way["rounds"] == 7 for way in times.values())
+
+
+def test_a_slow_way_sits_out_after_the_least_rounds():
+    ways = {"slow": lambda: time.sleep(0.01), "fast": lambda: None}
+    assert interleaved(ways, CPU, seconds=0.04)["slow"]["rounds"] == 5
+    assert interleaved(ways, CPU, seconds=0.04, rounds=1)["slow"]["rounds"] == 1
+
+
+def test_a_target_is_met_up_to_its_bound():
+    assert Target("a", 1.6, "≤", 1.6).met and not Target("a", 1.7, "≤", 1.6).met
+    assert Target("a", 6.0, "≥", 6.0).met and not Target("a", 5.9, "≥", 6.0).met
+    assert str(Target("a", 2.0, "≤", 1.0)).endswith("≤ 1: not met")
+
+
+@pytest.mark.parametrize("work", layers.WORKS.values(), ids=layers.WORKS)
+def test_the_separable_layers_are_those_of_the_network(work):
+    counts = layers.separable_layers(work.size, work.stem_stride)
+    assert counts.total() == 26 and sum(n for layer, n in counts.items() if layer.groups > 1) == 13
+    first, last = next(iter(counts)), next(reversed(counts))
+    assert first == layers.Layer(32, 32, 3, 1, 1, 32, work.size // work.stem_stride)
+    assert last == layers.Layer(1024, 1024, 1, 1, 0, 1, work.size // work.stem_stride // 16)
+    assert counts[layers.Layer(512, 512, 1, 1, 0, 1, work.size // work.stem_stride // 8)] == 5
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layer", [DEPTHWISE, POINTWISE], ids=["depthwise", "pointwise"])
+def test_a_layer_is_timed_in_every_way_that_can_run_it(layer, dtype, training):
+    work = layers.Work(6, 1, 2, training, static=1.0, published=1.0)
+    measured = layers.measure_layer(layer, work, dtype, CPU, seconds=1, rounds=1)
+    assert measured["picked"] in STRATEGIES and measured["picked"] in measured["times"]
+    assert {"static", "grouped", "fuse", "concat", "loop", "auto"} <= set(measured["times"])
+    assert ("bmm" in measured["times"]) == (layer.groups == 1)
+    assert all(times["ms"] > 0 for times in measured["times"].values())
+
+
+def test_sums_and_targets_are_over_all_the_layers():
+    def row(count, **ms):
+        return {"count": count, "times": {way: {"ms": x, "low": x / 2, "high": 2 * x} for way, x in ms.items()}}
+
+    result = {
+        "static": 1.6,
+        "published": 6.0,
+        "layers": [
+            row(10, static=1.0, grouped=9.0, bmm=1.0, loop=20.0, timm=8.0, auto=1.1),
+            row(16, static=2.0, grouped=2.0, loop=20.0, timm=3.0, auto=2.5),
+        ],
+    }
+    total = layers.sums(result)
+    assert "bmm" not in total and total["static"] == {"ms": 42, "low": 21, "high": 84}
+    to_static, to_others, near = layers.targets(result)
+    assert to_static.value == pytest.approx(51 / 42) and to_static.met
+    assert to_others.value == pytest.approx(122 / 51) and not to_others.met and to_others.what.startswith("grouped ÷")
+    assert near.value == 10 and near.bound == pytest.approx(23.4) and not near.met
+
+
+def test_layers_prints_a_table_and_writes_a_record_once(two_layers, tmp_path, capsys):
+    file = tmp_path / "run.json"
+    arguments = ["bench", "layers", "--device", "cpu", "--work", "224-single", "--rounds", "1", "--json", str(file)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "224-single" in out and "32-inference" not in out
+    assert "depthwise 8→8 /2, 6 × 6" in out and "all 5 layers" in out and "÷ auto" in out
+    record = json.loads(file.read_text())
+    assert record["configuration"] == {"bench": "layers", "work": ["224-single"], "rounds": 1}
+    assert record["versions"]["torch"] and record["threads"] == torch.get_num_threads()
+    (result,) = record["results"]
+    assert [row["count"] for row in result["layers"]] == [2, 3]
+    assert all(line in out for line in layers.lines(result))
+    before = file.read_text()
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert "never overwritten" in shown.err and not shown.out and file.read_text() == before
+
+
+def test_without_timm_its_column_is_left_out_and_a_line_says_so(two_layers, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm.layers", None)
+    (result,) = layers.measure(CPU, ["224-single"], rounds=1)
+    assert not any("timm" in row["times"] for row in result["layers"])
+    text = "\n".join(layers.lines(result))
+    assert "timm is not installed" in text and "grouped ÷ auto" in text and "better of" not in text
+
+
+def test_timm_is_timed_where_it_is_installed(two_layers):
+    pytest.importorskip("timm")
+    (result,) = layers.measure(CPU, ["224-single"], rounds=1)
+    assert all("timm" in row["times"] for row in result["layers"])
+    assert "the better of timm and grouped" in "\n".join(layers.lines(result))
+
+
+def test_models_times_the_networks_and_the_attentions(monkeypatch):
+    monkeypatch.setattr(models, "WORKS", {"a": models.Work(32, 2, 2, False), "b": models.Work(32, 2, 2, True, True)})
+    inference, training = models.measure(CPU, rounds=1, width_mult=0.25)
+    assert set(training["times"]) == set(models.NETWORKS)
+    assert set(inference["times"]) == set(models.NETWORKS) | set(models.ATTENTIONS.values())
+    assert "% of the network's time" in "\n".join(models.lines(inference))
+    assert not models.targets(inference) and [target.bound for target in models.targets(training)] == [1.5, 5.0]
+    assert "EAM ÷ static" in "\n".join(models.lines(training))
+
+
+def test_saved_bytes_by_hand():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    # The input, and the output of the ReLU that both it and the layer behind keep.
+    assert memory.saved_bytes(model, torch.randn(3, 4)) == 4 * (3 * 4 + 3 * 8)
+
+
+def test_autograd_keeps_more_for_grouped_than_for_auto_each_time_the_same():
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, 32, 32)
+    saved = {
+        strategy: [memory.saved_bytes(model, images) for _ in range(2)]
+        for strategy in ("auto", "grouped")
+        for model in [create_model("mobilenet_v1", "dynamic", width_mult=0.25, stem_stride=1, strategy=strategy)]
+    }
+    assert saved["grouped"][0] == saved["grouped"][1] and saved["auto"][0] == saved["auto"][1]
+    assert saved["grouped"][0] > saved["auto"][0]
+
+
+def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
+    monkeypatch.setattr(memory, "WAYS", {way: memory.WAYS[way] for way in ("static", "auto", "grouped")})
+    (result,) = memory.measure(CPU, batch=16, width_mult=0.25)
+    ways = result["ways"]
+    assert json.loads(json.dumps(result)) == result and all(way["peak"] > 0 for way in ways.values())
+    assert ways["static"]["saved"] < ways["auto"]["saved"] < ways["grouped"]["saved"]
+    assert "beyond static" in "\n".join(memory.lines(result))
+
+
+def test_the_target_of_memory_is_what_is_beyond_static():
+    ways = {way: {"peak": peak} for way, peak in {"static": 10, "auto": 12, "grouped": 20}.items()}
+    (target,) = memory.targets({"ways": ways})
+    assert target.value == pytest.approx(0.2) and target.met
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["layer"], "what = 'layer' is unknown. Did you mean 'layers'"),
+        (["layers", "--device", "nonsense"], "device = 'nonsense' is no device"),
+        (["layers", "--device", "meta"], "device = 'meta' is unknown. Allowed: cpu, cuda"),
+        (["layers", "--work", "32-train"], "work = '32-train' is unknown. Did you mean '32-training'"),
+        (["layers", "--dtype", "float16"], "dtype = 'float16' is unknown"),
+        (["layers", "--rounds", "0"], "rounds = 0 must be"),
+        (["models", "--seconds", "0"], "seconds = 0.0 must be"),
+        (["models", "--work", "32-training"], "--work = ['32-training'] is no option of bench models"),
+        (["memory", "--rounds", "3"], "--rounds = 3 is no option of bench memory"),
+        (["memory", "--json", "nowhere/run.json"], "the folder of nowhere/run.json does not exist"),
+    ],
+)
+def test_bad_arguments_end_with_status_2(arguments, message, capsys):
+    assert main(["bench", *(["--device", "cpu"] if "--device" not in arguments else []), *arguments]) == 2
+    assert message in capsys.readouterr().err

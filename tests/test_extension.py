@@ -27,10 +27,19 @@ def test_the_same_build_has_the_same_cache(app):
     assert cache_of(app) == cache_of(app)
 
 
-def test_a_change_of_the_library_makes_a_new_cache(app):
+@pytest.mark.parametrize("file", ["eamlib/layers.py", "eamlib/tiled.c", "results/benchmarks/cpu.json"])
+def test_a_change_of_what_pages_read_makes_a_new_cache(app, file):
     before = cache_of(app)
-    (app.srcdir / "eamlib" / "layers.py").write_text("KERNELS = 5\n")
+    (app.srcdir / file).parent.mkdir(parents=True, exist_ok=True)
+    (app.srcdir / file).write_text("5\n")
     assert cache_of(app) != before
+
+
+def test_compiled_python_is_not_read(app):
+    before = cache_of(app)
+    (app.srcdir / "eamlib" / "__pycache__").mkdir()
+    (app.srcdir / "eamlib" / "__pycache__" / "layers.pyc").write_bytes(b"5")
+    assert cache_of(app) == before
 
 
 def test_a_change_of_the_budget_makes_a_new_cache(app, monkeypatch):

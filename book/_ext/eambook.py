@@ -46,7 +46,8 @@ def describe_build(app, config):
     } | {package: version(package) for package in PACKAGES}
 
     digest = hashlib.sha256(json.dumps(app.build_facts).encode())
-    for source in sorted(Path(app.srcdir, "eamlib").rglob("*.py")):
+    read = [path for folder in ("eamlib", "results") for path in Path(app.srcdir, folder).rglob("*")]
+    for source in sorted(path for path in read if path.is_file() and "__pycache__" not in path.parts):
         digest.update(source.relative_to(app.srcdir).as_posix().encode() + source.read_bytes())
 
     # jupyter-cache looks at code cells alone; a folder for each digest makes it miss when the rest has

@@ -6,6 +6,7 @@ value read; it does not see element-wise products, means or softmax.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,8 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
     """Count the parameters of ``model`` and the FLOPs of one forward pass over one image.
 
     A dynamic convolution is counted in its aggregated form, mix the kernels and then convolve, whichever way the
-    layer is set to run. ``model`` is left as it was, its mode and these settings included.
+    layer is set to run. ``model`` is left as it was, its mode and these settings included. One on the meta device is
+    counted on a copy.
 
     Args:
         model: any module that takes ``[1, *input_size]``.
@@ -89,7 +91,8 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
 def _part(name: str, operation: str, module: nn.Module, in_attention: set[str]) -> str:
     if name in in_attention:
         return "attention"
-    if operation == "conv":
+    # A pointwise DyNet convolution multiplies the pixels by its mixed kernels, as matrices.
+    if operation == "conv" or (operation == "bmm" and isinstance(module, DyNetConv2d)):
         return "convolution"
     if operation == "batch_norm":
         return "normalization"
@@ -100,6 +103,11 @@ def _part(name: str, operation: str, module: nn.Module, in_attention: set[str]) 
 
 def _own_operations(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, dict[str, float]]:
     """FLOPs by module and operation, those of the submodules taken out."""
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        # A trace needs numbers. Zeros will do, as the channels that RCR reads too.
+        model = copy.deepcopy(model).to_empty(device="cpu")
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.detach().zero_()
     example = next(model.parameters(), torch.zeros(()))
     image = torch.zeros(1, *input_size, device=example.device, dtype=example.dtype)
     with _counting(model), torch.no_grad(), warnings.catch_warnings():

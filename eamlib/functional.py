@@ -16,6 +16,7 @@ from torch import Tensor
 from eamlib import tiled
 from eamlib._checks import one_of
 from eamlib.roofline import predict
+from eamlib.tiled import is_traced
 
 Size = int | tuple[int, int]
 _CHUNK = 8 << 20  # bytes of mixed kernels that "bmm" makes at a time on a CPU: they should still be cached when used
@@ -44,7 +45,7 @@ def dynamic_conv2d(
         strategy: how it is run.
 
             ``"grouped"`` mixes a kernel a sample, lays the batch along the channels and runs one convolution of
-            B · groups groups: as CondConv was published.
+            B · groups groups: as CondConv was published. An ONNX file of it has the batch size that it was made with.
             ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
             ``groups=1`` only.
             ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see :mod:`eamlib.tiled`.
@@ -71,7 +72,7 @@ def dynamic_conv2d(
     input, padding = _padded(input, weight, stride, padding, dilation)
     if strategy in _REFUSALS and (reason := _REFUSALS[strategy](input, groups)):
         raise ValueError(f"strategy = {strategy!r} cannot run this convolution: {reason}.")
-    if len(input) == 0:
+    if input.shape[0] == 0:  # not len: it makes a number of a batch that a traced graph leaves open
         strategy = "fuse"  # static convolutions know what to do without a sample
     elif strategy == "auto":
         strategy = fastest(input, weight, stride, padding, dilation, groups)
@@ -147,7 +148,7 @@ def _fuse(input, weight, attention, bias, stride, padding, dilation, groups):
 
 def _concat(input, weight, attention, bias, stride, padding, dilation, groups):
     out_channels, group_channels = weight.shape[1:3]
-    batch = len(input)
+    batch = input.shape[0]
     if groups == 1 and weight.shape[3:] == (1, 1):
         # The batch is laid along a row of pixels: one product [O, K C] @ [K C, B H' W'].
         columns, size = _columns(input, weight, stride, padding, dilation)
@@ -201,11 +202,6 @@ def _columns(input, weight, stride, padding, dilation):
 
 def _with_bias(output: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
     return output if bias is None else output + (attention @ bias)[:, :, None, None]
-
-
-def is_traced() -> bool:
-    """Whether a graph is being made of the code: nothing may then depend on the numbers in a tensor or on the batch."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _pair(argument: str, value: Size, least: int) -> tuple[int, int]:

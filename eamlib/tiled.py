@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _REALS = {torch.float32: "float", torch.float64: "double"}
@@ -29,20 +28,27 @@ _REALS = {torch.float32: "float", torch.float64: "double"}
 _FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 
 
+def is_traced() -> bool:
+    """Whether a graph is being made of the code, or ``torch.func`` transforms it: nothing may then depend on the
+    numbers in a tensor or on the batch."""
+    graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return graph or torch._C._are_functorch_transforms_active()
+
+
 def why_not(input: Tensor) -> str | None:
     """Why the kernel cannot run on tensors such as ``input``; None if it can."""
     if input.device.type != "cpu":
         return f"it runs on the CPU, and input is on {input.device}"
     if input.dtype not in _REALS:
         return f"it knows float32 and float64, and input is {input.dtype}".replace("torch.", "")
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(input) not in (Tensor, torch.nn.Parameter):
-        return "a graph is being traced, and C is no part of a graph"
+    if is_traced() or type(input) not in (Tensor, torch.nn.Parameter):
+        return "a graph is being traced or a function transformed, and C is no part of either"
     library = _library(_REALS[input.dtype])
     return library if isinstance(library, str) else None
 
 
 def mixed_matmul(input: Tensor, weight: Tensor, attention: Tensor) -> Tensor:
-    """``(sum_k attention[b, k] weight[k]) @ input[b]`` for every sample b, differentiable once.
+    """``(sum_k attention[b, k] weight[k]) @ input[b]`` for every sample b, differentiable.
 
     Args:
         input: ``[B, C, P]``.
@@ -67,9 +73,13 @@ class _MixedMatmul(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):
         input, weight, attention = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: these gradients are to be differentiated themselves
+            mixed = torch.einsum("bk,koc->boc", attention, weight)
+            outer = gradient @ input.mT
+            of_weight = torch.einsum("bk,boc->koc", attention, outer)
+            return mixed.mT @ gradient, of_weight, torch.einsum("koc,boc->bk", weight, outer)
         gradient = gradient.contiguous()
         of_input = of_weight = of_attention = None
         if ctx.needs_input_grad[0]:

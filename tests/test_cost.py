@@ -80,6 +80,15 @@ def test_the_dilated_fcn_costs_311_gflops():
     assert round(4 * parts["convolution"] / 1e9, 1) == 311.3
 
 
+@pytest.mark.parametrize("conv", ["static", "dynamic", "eam-rcr", "dynet"])
+def test_a_network_without_numbers_costs_the_same(conv):
+    with torch.device("meta"):
+        model = create_model("mobilenet_v1", conv, width_mult=0.25, num_classes=5)
+    priced = cost(model, (3, 64, 64))
+    assert priced == cost(create_model("mobilenet_v1", conv, width_mult=0.25, num_classes=5), (3, 64, 64))
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
 def test_attention_alone_is_attention():
     assert cost(KernelAttention(8), (8, 4, 4)).by_part["attention"] > 0
 

@@ -164,11 +164,32 @@ class EAMAttention(_SoftmaxAttention):
         self.output_size = output_size
 
     def descriptor(self, input: Tensor) -> Tensor:
-        pool = F.adaptive_avg_pool2d if self.pool == "avg" else F.adaptive_max_pool2d
-        return pool(self.select(input), self.output_size).flatten(1)
+        return _adaptive_pool2d(self.select(input), self.output_size, self.pool).flatten(1)
 
     def extra_repr(self) -> str:
         return f"pool={self.pool}, output_size={self.output_size}"
+
+
+def _adaptive_pool2d(input: Tensor, size: int, kind: str) -> Tensor:
+    """Adaptive pooling to size × size, ``kind`` "avg" or "max"."""
+    if not torch.compiler.is_exporting() or any(not isinstance(pixels, int) for pixels in input.shape[2:]):
+        return (F.adaptive_avg_pool2d if kind == "avg" else F.adaptive_max_pool2d)(input, size)
+    # ONNX has neither where size does not divide the map: PyTorch's exporter fails at the maximum, and writes the mean
+    # out in hundreds of nodes that run 30 times longer than these two products.
+    rows, columns = (_windows(pixels, size) for pixels in input.shape[2:])
+    if kind == "avg":
+        rows, columns = (
+            input.new_tensor([[(a <= i < b) / (b - a) for i in range(pixels)] for a, b in windows])
+            for pixels, windows in zip(input.shape[2:], (rows, columns), strict=True)
+        )
+        return rows @ input @ columns.t()
+    input = torch.stack([input[:, :, a:b].amax(2) for a, b in rows], 2)
+    return torch.stack([input[..., a:b].amax(3) for a, b in columns], 3)
+
+
+def _windows(pixels: int, size: int) -> list[tuple[int, int]]:
+    """The start and end of every window of an adaptive pooling: from floor(i n / p) to ceil((i + 1) n / p)."""
+    return [(i * pixels // size, -(-(i + 1) * pixels // size)) for i in range(size)]
 
 
 def set_temperature(module: nn.Module, temperature: float) -> None:

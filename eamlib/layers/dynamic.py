@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import one_of, positive_int
-from eamlib.functional import STRATEGIES, dynamic_conv2d, is_traced
+from eamlib.functional import STRATEGIES, dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
 from eamlib.layers.geometry import ConvGeometry
+from eamlib.tiled import is_traced
 
 
 class DynamicConv2d(ConvGeometry):
@@ -85,8 +86,9 @@ class DynamicConv2d(ConvGeometry):
 
     def forward(self, input: Tensor) -> Tensor:
         attention = self.attention(input)
-        # A look at a number on a GPU would make the CPU wait for it, and one in a graph would break it.
-        if attention.is_cpu and not is_traced() and attention.detach().sum().isnan():
+        # A look at a number makes the CPU wait for a GPU, breaks a graph, and fails on a fake tensor, which has none.
+        is_plain = type(attention) is Tensor and attention.is_cpu and not is_traced()
+        if is_plain and attention.detach().sum().isnan():
             raise FloatingPointError(self._why_nan(input))
         return dynamic_conv2d(
             input,

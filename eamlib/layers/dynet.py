@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eamlib._checks import feature_maps, one_of, positive_int
 from eamlib.functional import per_sample_conv2d
 from eamlib.layers.geometry import ConvGeometry
+from eamlib.tiled import is_traced
 
 FUSES = ("auto", "kernels", "maps")
 
@@ -61,8 +62,9 @@ class DyNetConv2d(ConvGeometry):
         coefficients: a module that makes η, ``[B, O · g]``, from this layer's input. None makes a
             :class:`CoefficientPredictor`; in a block, :func:`share_predictor` puts one for the block in its place.
         fuse: ``"kernels"``, ``"maps"``, or ``"auto"``: maps in training and kernels in eval mode, as the paper. Kernels
-            cost about as much as one static convolution; an exported graph then takes only the batch size that it
-            was made with. Maps cost g of them, for any batch.
+            cost about as much as one static convolution, maps cost g of them. Kernels that are larger than 1×1 or
+            grouped are run with the batch among the groups of a convolution, a number that neither ONNX nor the
+            compiler leaves open: there a graph of ``"auto"`` fuses maps in eval mode too.
         device, dtype: of the parameters that this layer makes.
 
     ``weight`` is ``[O · g, C / groups, kh, kw]``, the g kernels of a channel side by side; ``bias`` is ``[O · g]``,
@@ -118,7 +120,8 @@ class DyNetConv2d(ConvGeometry):
                 f"coefficients has shape {list(coefficients.shape)}; allowed is [B, O · group_size] = {expected}."
             )
         eta = coefficients.unflatten(1, (self.out_channels, self.group_size))
-        maps = self.fuse == "maps" or (self.fuse == "auto" and self.training)
+        by_maps = self.training or (is_traced() and not self._is_pointwise())
+        maps = by_maps if self.fuse == "auto" else self.fuse == "maps"
         # No sample has no kernel either, so an empty batch is always run the other way.
         return self._fuse_maps(input, eta) if maps or input.shape[0] == 0 else self._fuse_kernels(input, eta)
 
@@ -126,11 +129,20 @@ class DyNetConv2d(ConvGeometry):
         # One product a channel: [O, B, g] @ [O, g, numbers of a kernel].
         per_channel = eta.transpose(0, 1)
         kernels = self.weight.flatten(1).unflatten(0, (self.out_channels, self.group_size))
-        mixed = (per_channel @ kernels).transpose(0, 1).unflatten(2, self.weight.shape[1:])
+        mixed = (per_channel @ kernels).transpose(0, 1)
         bias = self.bias
         if bias is not None:
             bias = (eta * bias.view(self.out_channels, self.group_size)).sum(2)
+        if self._is_pointwise():
+            pixels = input[:, :, :: self.stride[0], :: self.stride[1]]
+            output = torch.bmm(mixed, pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+            return output if bias is None else output + bias[:, :, None, None].to(output.dtype)  # autocast's
+        mixed = mixed.unflatten(2, self.weight.shape[1:])
         return per_sample_conv2d(input, mixed, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def _is_pointwise(self) -> bool:
+        """Whether a kernel is a matrix and multiplies the pixels as they are: fast, and free of the batch's size."""
+        return self.groups == 1 and self.kernel_size == (1, 1) and self.padding == (0, 0)
 
     def _fuse_maps(self, input: Tensor, eta: Tensor) -> Tensor:
         maps = F.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)

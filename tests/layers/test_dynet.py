@@ -22,6 +22,8 @@ from eamlib.layers import (
 # in_channels, out_channels, kernel_size and the rest of a convolution's arguments.
 SHAPES = [
     (8, 6, 1, {}),
+    (8, 6, 1, {"stride": (2, 1), "bias": True}),
+    (8, 6, 1, {"padding": 1}),
     (8, 6, 3, {"stride": 2, "padding": 1, "bias": True}),
     (8, 12, 3, {"padding": 2, "dilation": 2, "groups": 4, "group_size": 2}),
     (6, 6, (3, 1), {"padding": (1, 0), "groups": 6, "bias": True, "group_size": 1}),

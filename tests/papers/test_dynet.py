@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eamlib import cost, create_model
 from eamlib.__main__ import main
+from eamlib.layers import DyNetConv2d
 from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS, count_table, cut_table
 
 pytest.importorskip("fvcore")
@@ -93,7 +94,9 @@ def test_dynet_keeps_the_widths_of_mobilenet_v3():
 
 @pytest.mark.parametrize("name", ["dy_mobile", "fix_mobile", "dy_shuffle", "fix_shuffle", "dy_resnet18", "dy_resnet50"])
 @torch.no_grad()
-def test_another_counter_agrees_on_the_convolutions(name):
+def test_another_counter_agrees_on_the_convolutions(name, monkeypatch):
+    # As matrices, pointwise kernels would look to it like the mixing.
+    monkeypatch.setattr(DyNetConv2d, "_is_pointwise", lambda layer: False)
     model = create_model(name, num_classes=5).eval()
     ours = cost(model, (3, 64, 64))
     with FlopCounterMode(display=False) as counter:
@@ -104,16 +107,17 @@ def test_another_counter_agrees_on_the_convolutions(name):
     assert products == 2 * sum(ours.multiply_adds[part] for part in ("attention", "aggregation", "classifier"))
 
 
-def test_the_parts_by_hand_and_however_the_layer_is_run():
-    from eamlib.layers import DyNetConv2d
-
+@pytest.mark.parametrize(
+    ("kernel_size", "options", "numbers"), [(3, {"padding": 1, "groups": 2}, 8 * 8 * 9), (1, {}, 8 * 16)]
+)
+def test_the_parts_by_hand_and_however_the_layer_is_run(kernel_size, options, numbers):
     for fuse in ("auto", "kernels", "maps"):
-        layer = DyNetConv2d(16, 8, 3, padding=1, groups=2, fuse=fuse)
+        layer = DyNetConv2d(16, 8, kernel_size, **options, fuse=fuse)
         counted = cost(layer, (16, 10, 10))
         assert counted.multiply_adds == {
-            "convolution": 100 * 8 * 8 * 9,
+            "convolution": 100 * numbers,
             "attention": 16 * 8 * 6,
-            "aggregation": 6 * 8 * 8 * 9,
+            "aggregation": 6 * numbers,
             "normalization": 0,
             "classifier": 0,
         }

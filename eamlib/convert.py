@@ -35,7 +35,9 @@ def convert(
     Training parts the kernels. Kernel k gets the gradient Σ_b a_bk G_b, where G_b is what image b asks of the mixture,
     and an attention just drawn gives every kernel other shares a_bk. The attention itself gets no gradient in the
     first step, for it mixes equals; from the second on it learns. If the shares were the same for every image, the
-    gradients would differ in size alone: SGD would still part the kernels, Adam would move them all alike.
+    gradients would differ in size alone: SGD would still part the kernels, Adam would move them all alike. By the same
+    shares the mixture moves only Σ_k a_bk a_b'k ≈ 1 / K as far in a step of SGD as the one kernel did: to tune as
+    before, take K times the learning rate for the kernels (chapter 12).
 
     Args:
         model: any module that contains ``nn.Conv2d``, or is one. It is left as it is.

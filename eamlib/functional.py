@@ -269,7 +269,8 @@ def fastest(
     """The strategy that ``"auto"`` takes: of those that can run, the one that :mod:`eamlib.roofline` predicts fastest.
 
     Never ``"loop"``, which the others are tested against. In a graph that is being traced the choice must not look at
-    the batch: there it is ``"bmm"`` for one group and ``"concat"`` for several.
+    the batch: there it is ``"bmm"`` for one group and ``"fuse"`` for several, which makes a depthwise layer twice as
+    fast in onnxruntime as ``"concat"``.
 
     Args:
         input, weight: as in :func:`dynamic_conv2d`, with at least one sample.
@@ -277,7 +278,7 @@ def fastest(
         groups: of the convolution.
     """
     if is_traced():
-        return "bmm" if groups == 1 else "concat"
+        return "bmm" if groups == 1 else "fuse"
     out_height, out_width = _output_size(input, weight, stride, padding, dilation)
     batch, channels, height, width = input.shape
     kernels, out_channels, _, kernel_height, kernel_width = weight.shape

@@ -19,7 +19,7 @@ from eamlib.roofline import predict
 from eamlib.tiled import is_traced
 
 Size = int | tuple[int, int]
-_CHUNK = 8 << 20  # bytes of mixed kernels that "bmm" makes at a time on a CPU: they should still be cached when used
+_CHUNK = 8 << 20  # bytes that a piece of the batch may make on a CPU, to be in a cache still when they are used
 
 
 def dynamic_conv2d(
@@ -46,6 +46,7 @@ def dynamic_conv2d(
 
             ``"grouped"`` mixes a kernel a sample, lays the batch along the channels and runs one convolution of
             B · groups groups: as CondConv was published. An ONNX file of it has the batch size that it was made with.
+            ``"chunked"`` does that for a few samples at a time, so many as stay in the cache.
             ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
             ``groups=1`` only.
             ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see :mod:`eamlib.tiled`.
@@ -115,20 +116,36 @@ def _grouped(input, weight, attention, bias, stride, padding, dilation, groups):
     return per_sample_conv2d(input, mixed, mixed_bias, stride, padding, dilation, groups)
 
 
+def _chunked(input, weight, attention, bias, stride, padding, dilation, groups):
+    height, width = _output_size(input, weight, stride, padding, dilation)
+    of_a_sample = input[0].numel() + weight[0].numel() + weight.shape[1] * height * width
+    return _by_pieces(
+        lambda input, attention: _grouped(input, weight, attention, bias, stride, padding, dilation, groups),
+        input,
+        attention,
+        of_a_sample,
+    )
+
+
 def _bmm(input, weight, attention, bias, stride, padding, dilation, groups):
     columns, size = _columns(input, weight, stride, padding, dilation)
     matrices = weight.flatten(1)
 
-    def multiply(attention, columns):
+    def multiply(columns, attention):
         return (attention @ matrices).view(-1, weight.shape[1], columns.shape[1]) @ columns
 
-    if columns.is_cpu and not is_traced():  # the number of chunks depends on the batch, which a graph leaves open
-        chunk = max(1, _CHUNK // (matrices.shape[1] * matrices.element_size()))
-        pieces = [multiply(*piece) for piece in zip(attention.split(chunk), columns.split(chunk), strict=True)]
-        output = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+    if columns.is_cpu and not is_traced():
+        output = _by_pieces(multiply, columns, attention, matrices.shape[1])
     else:
-        output = multiply(attention, columns)
+        output = multiply(columns, attention)
     return _with_bias(output.unflatten(2, size), attention, bias)
+
+
+def _by_pieces(run, input, attention, numbers):
+    """``run`` over pieces of the batch, a sample of which makes so many ``numbers``."""
+    samples = max(1, _CHUNK // (numbers * input.element_size()))
+    pieces = [run(*piece) for piece in zip(input.split(samples), attention.split(samples), strict=True)]
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
 def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
@@ -173,6 +190,7 @@ def _loop(input, weight, attention, bias, stride, padding, dilation, groups):
 
 STRATEGIES = {
     "grouped": _grouped,
+    "chunked": _chunked,
     "bmm": _bmm,
     "tiled": _tiled,
     "fuse": _fuse,
@@ -180,6 +198,9 @@ STRATEGIES = {
     "loop": _loop,
 }
 _REFUSALS = {
+    "chunked": lambda input, groups: (
+        "how many pieces depends on the batch, and a graph leaves it open" if is_traced() else None
+    ),
     "bmm": lambda input, groups: _needs_one_group(groups),
     "tiled": lambda input, groups: _needs_one_group(groups) or tiled.why_not(input),
 }

@@ -31,6 +31,7 @@ class Device:
 
 CPU = Device(macs=100e9, near=32e9, far=6e9, cache=32e6, call=10e-6)
 GPU = Device(macs=10e12, near=2e12, far=1e12, cache=32e6, call=10e-6)
+_PIECE = 8e6  # bytes of a piece of the batch
 _UNFOLD = 4e9  # bytes a second that F.unfold writes on a CPU: it is not vectorised over pixels
 
 
@@ -49,18 +50,19 @@ def predict(
     threads: int = 1,
     training: bool = False,
 ) -> dict[str, float]:
-    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike. ``"tiled"`` is
-    among them for a CPU alone.
+    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike. ``"tiled"`` and
+    ``"chunked"`` are among them for a CPU alone.
 
     With M = O · C / groups · kh · kw numbers in a kernel, P = ``pixels_out`` and s = ``element_size``:
 
     - every way multiplies B · M · P times; ``"fuse"`` and ``"concat"`` do so K times, write and read K copies of the
       output or of the input, and have K kernels rearranged;
-    - ``"grouped"``, ``"bmm"`` and ``"loop"`` write B mixed kernels and read them: B · M · s bytes, twice again where
-      the convolution rearranges its weights;
-    - ``"tiled"`` mixes in the cache, K more multiplications a number of a kernel, and copies input and output once;
+    - ``"grouped"``, ``"chunked"``, ``"bmm"`` and ``"loop"`` write B mixed kernels and read them: B · M · s bytes, twice
+      again where the convolution rearranges its weights;
+    - ``"grouped"`` has input and output rearranged, ``"chunked"`` too, but a piece of the batch that fits the cache;
+    - ``"tiled"`` mixes in the cache, K more multiplications a number of a kernel, and copies the input once;
     - ``"bmm"`` and ``"tiled"`` unfold the input unless the kernel is 1×1;
-    - ``"loop"`` launches three operators a sample.
+    - ``"loop"`` launches three operators a sample, ``"chunked"`` three a piece.
 
     Args:
         batch, in_channels, out_channels, kernel_size, groups, num_kernels: of the convolution.
@@ -86,20 +88,25 @@ def predict(
 
     once = multiply(batch * kernel * pixels_out)
     columns = unfolded * element_size / (_UNFOLD if cpu else machine.near)
-    in_chunks = cpu and not training  # mixed kernels are used while near
+    in_pieces = cpu and not training  # mixed kernels are used while near
+    pieces = 1 + (inputs + outputs + mixed) // _PIECE
     # cuDNN runs groups that are no depthwise convolution one after the other, each too small for the device.
     lost = 1.15 if cpu else 1.0 if groups == in_channels else 8.0
+    # K kernels beside each other make a depthwise convolution one of many thin groups, which no library is fast at.
+    slim = max(1, 32 * groups // in_channels) if groups > 1 else 1
     seconds = {
-        "grouped": lost * once + move(mixed, 4) + 2 * machine.call,
-        "bmm": (1.6 if cpu else 1.0) * once
-        + (2 * mixed / machine.near if in_chunks else move(mixed, 2))
+        "grouped": lost * once + move(mixed, 4) + move(inputs + outputs, 1) + 2 * machine.call,
+        "bmm": (2.0 if cpu else 1.0) * once
+        + (2 * mixed / machine.near if in_pieces else move(mixed, 2))
         + columns
         + 2 * machine.call,
-        "fuse": num_kernels * once + move(num_kernels * outputs, 3) + move(kernels, 2) + 2 * machine.call,
-        "concat": num_kernels * once + move(num_kernels * inputs, 3) + move(kernels, 3) + 2 * machine.call,
+        "fuse": slim * num_kernels * once + move(num_kernels * outputs, 3) + move(kernels, 2) + 2 * machine.call,
+        "concat": slim * num_kernels * once + move(num_kernels * inputs, 3) + move(kernels, 3) + 2 * machine.call,
         "loop": once + 4 * mixed / machine.near + 3 * batch * machine.call,
     }
     if cpu:
+        near = 4 * mixed + inputs + 2 * outputs
+        seconds["chunked"] = lost * once + near / machine.near + (3 * pieces + 1) * machine.call
         mixing = 1 + num_kernels / pixels_out
-        seconds["tiled"] = 1.1 * once * mixing + move(inputs + outputs, 1) / 2 + columns + machine.call
+        seconds["tiled"] = 1.1 * once * mixing + inputs / machine.near + columns + machine.call
     return seconds

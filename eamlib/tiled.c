@@ -31,9 +31,10 @@
 #define PANEL (2 * LANES) /* columns that a tile of accumulators covers */
 #define GROUP (2 * ROWS)  /* rows mixed at a time */
 #define DEPTH 64          /* terms of a sum mixed at a time: K * GROUP * DEPTH numbers stay in the first cache */
-#define LONG 256          /* the same where rows are fewer */
+#define LONG 256          /* the same for tiles of DOTS rows */
 #define DOTS 4            /* rows and pixels of a tile of dot products, where pixels are fewer than lanes */
-#define ITEM (4 * PANEL)  /* pixels of an item: what one mixture is used for at a time */
+#define ITEM (8 * PANEL)  /* pixels of an item: what one mixture is used for at a time */
+#define COPIED (1L << 20)  /* numbers of the input that are copied at a time */
 #define KEPT 32           /* items whose accumulators a task keeps while it goes through the kernels */
 
 typedef REAL vec __attribute__((vector_size(BYTES)));
@@ -87,8 +88,8 @@ static void gather(REAL *to, long stride, const REAL *W, long K, long O, long C,
 }
 
 /* to[r][j] = sum_k a[k] from[k][r][j]; the kernels are `kernel` apart and rows `stride`. */
-static void mix(REAL *to, long to_stride, const REAL *from, long kernel, long stride, const REAL *a, long K, long rows,
-                long columns)
+static inline __attribute__((always_inline)) void mix_some(
+    REAL *to, long to_stride, const REAL *from, long kernel, long stride, const REAL *a, long K, long rows, long columns)
 {
     for (long r = 0; r < rows; r++, from += stride, to += to_stride) {
         for (long j = 0; j + LANES <= columns; j += LANES) {
@@ -102,6 +103,17 @@ static void mix(REAL *to, long to_stride, const REAL *from, long kernel, long st
             to[j] = sum;
         }
     }
+}
+
+/* With K known to the compiler the weights stay in registers. Four is what everybody uses. */
+static void mix(REAL *to, long to_stride, const REAL *from, long kernel, long stride, const REAL *a, long K, long rows,
+                long columns)
+{
+    if (K == 4) {
+        REAL four[4] = {a[0], a[1], a[2], a[3]};
+        mix_some(to, to_stride, from, kernel, stride, four, 4, rows, columns);
+    } else
+        mix_some(to, to_stride, from, kernel, stride, a, K, rows, columns);
 }
 
 /* Pixels in the lanes. */
@@ -170,17 +182,36 @@ static int forward_wide(long B, long K, long O, long C, long P, const REAL *x, c
     return failed;
 }
 
+/* sums[i][j] += (sum_k a[k] left[k][i]) . right[j] over `terms` channels, still lane by lane, for DOTS rows i and pixels
+   j; a mixture lives in a register. Rows of left are LONG apart, those of right `wide`. */
+static inline __attribute__((always_inline)) void mixed_dots(
+    vec sums[DOTS][DOTS], const REAL *left, long kernel, const REAL *a, long K, const REAL *right, long wide, long terms)
+{
+    vec sum[DOTS][DOTS];
+    memcpy(sum, sums, sizeof sum);
+    for (long d = 0; d < terms; d += LANES) {
+        vec pixel[DOTS];
+        for (int j = 0; j < DOTS; j++) pixel[j] = load(right + j * wide + d);
+        for (int i = 0; i < DOTS; i++) {
+            vec mixture = a[0] * load(left + i * LONG + d);
+            for (long k = 1; k < K; k++) mixture += a[k] * load(left + k * kernel + i * LONG + d);
+            for (int j = 0; j < DOTS; j++) sum[i][j] += mixture * pixel[j];
+        }
+    }
+    memcpy(sums, sum, sizeof sum);
+}
+
 /* For fewer pixels than lanes: channels in the lanes, and the sum over the lanes last. */
 static int forward_narrow(long B, long K, long O, long C, long P, const REAL *x, const REAL *W, const REAL *a, REAL *y)
 {
-    long wide = parts(C, LANES) * LANES, pixels = parts(P, DOTS) * DOTS, height = 2 * DOTS, groups = parts(O, height);
-    long shares = cuts(groups, B), failed = 0;
+    long wide = parts(C, LANES) * LANES, pixels = parts(P, DOTS) * DOTS, groups = parts(O, DOTS), shares = cuts(groups, B);
+    long failed = 0;
     REAL *xt = buffer(B * pixels * wide); /* x as [B, pixels, wide]; past P and past C there are zeros */
     if (!xt) return 1;
 #pragma omp parallel
     {
-        REAL *w = buffer(K * height * LONG), *m = buffer(height * LONG), *kept = buffer(KEPT * height * pixels * LANES);
-        if (!w || !m || !kept) {
+        REAL *w = buffer(K * DOTS * LONG), *kept = buffer(KEPT * pixels * DOTS * LANES);
+        if (!w || !kept) {
 #pragma omp atomic write
             failed = 1;
         }
@@ -193,46 +224,45 @@ static int forward_narrow(long B, long K, long O, long C, long P, const REAL *x,
 #pragma omp for schedule(dynamic)
         for (long task = 0; task < groups * shares; task++) {
             if (failed) continue;
-            long o = task / shares * height, rows = least(height, O - o), share = task % shares;
+            long o = task / shares * DOTS, rows = least(DOTS, O - o), share = task % shares;
             long first = B * share / shares, last = B * (share + 1) / shares;
-            memset(kept, 0, (last - first) * height * pixels * LANES * sizeof(REAL));
+            memset(kept, 0, (last - first) * pixels * DOTS * LANES * sizeof(REAL));
             for (long c = 0; c < C; c += LONG) {
                 long terms = least(LONG, C - c);
-                memset(m, 0, height * LONG * sizeof(REAL)); /* rows past O and columns past C stay zero */
-                gather(w, LONG, W + o * C + c, K, O, C, rows, terms);
-                for (long b = first; b < last; b++) {
-                    vec(*sums)[DOTS] = (vec(*)[DOTS])(kept + (b - first) * height * pixels * LANES);
-                    mix(m, LONG, w, rows * LONG, LONG, a + b * K, K, rows, terms);
-                    for (long p = 0; p < pixels; p += DOTS)
-                        for (long r = 0; r < height; r += DOTS, sums += DOTS) {
-                            const REAL *left = m + r * LONG, *right = xt + (b * pixels + p) * wide + c;
-                            vec sum[DOTS][DOTS];
-                            memcpy(sum, sums, sizeof sum);
-                            for (long d = 0; d < terms; d += LANES)
-                                for (int i = 0; i < DOTS; i++)
-                                    for (int j = 0; j < DOTS; j++)
-                                        sum[i][j] += load(left + i * LONG + d) * load(right + j * wide + d);
-                            memcpy(sums, sum, sizeof sum);
-                        }
-                }
+                memset(w, 0, K * DOTS * LONG * sizeof(REAL)); /* rows past O and columns past C are zero */
+                for (long k = 0; k < K; k++) gather(w + k * DOTS * LONG, LONG, W + (k * O + o) * C + c, 1, O, C, rows, terms);
+                for (long b = first; b < last; b++)
+                    for (long p = 0; p < pixels; p += DOTS) {
+                        vec(*sums)[DOTS] = (vec(*)[DOTS])(kept + ((b - first) * pixels + p) * DOTS * LANES);
+                        const REAL *right = xt + (b * pixels + p) * wide + c;
+                        if (K == 4) {
+                            REAL four[4] = {a[b * 4], a[b * 4 + 1], a[b * 4 + 2], a[b * 4 + 3]};
+                            mixed_dots(sums, w, DOTS * LONG, four, 4, right, wide, terms);
+                        } else
+                            mixed_dots(sums, w, DOTS * LONG, a + b * K, K, right, wide, terms);
+                    }
             }
             for (long b = first; b < last; b++)
                 for (long r = 0; r < rows; r++)
                     for (long p = 0; p < P; p++) {
-                        long tile = p / DOTS * height + r / DOTS * DOTS; /* row of [pixels / DOTS, height, DOTS] */
-                        vec(*sums)[DOTS] = (vec(*)[DOTS])(kept + (b - first) * height * pixels * LANES);
-                        y[(b * O + o + r) * P + p] = total(sums[tile + r % DOTS][p % DOTS]);
+                        long tile = ((b - first) * pixels + p / DOTS * DOTS) * DOTS;
+                        y[(b * O + o + r) * P + p] = total(load(kept + (tile + r * DOTS + p % DOTS) * LANES));
                     }
         }
-        free(w), free(m), free(kept);
+        free(w), free(kept);
     }
     free(xt);
     return failed;
 }
 
+/* A copy of the input is made of so many samples at a time that it stays in the cache, and that its memory is used anew. */
 int forward(long B, long K, long O, long C, long P, const REAL *x, const REAL *W, const REAL *a, REAL *y)
 {
-    return (P < LANES ? forward_narrow : forward_wide)(B, K, O, C, P, x, W, a, y);
+    long some = most(1, COPIED / (C * P)), failed = 0;
+    for (long b = 0; b < B && !failed; b += some)
+        failed = (P < LANES ? forward_narrow : forward_wide)(
+            least(some, B - b), K, O, C, P, x + b * C * P, W, a + b * K, y + b * O * P);
+    return failed;
 }
 
 /* dx, channels in the lanes. */
@@ -280,6 +310,22 @@ int backward_input(long B, long K, long O, long C, long P, const REAL *g, const 
         free(w), free(m), free(kept);
     }
     return failed;
+}
+
+/* dw[k] += a[k] outer and dots[k] += <w[k], outer>, lane by lane, for a tile and n kernels. */
+static inline __attribute__((always_inline)) void share_out(
+    const pair outer[ROWS], const REAL *w, REAL *dw, REAL *dots, const REAL *a, int n)
+{
+    vec dot[4];
+    for (int k = 0; k < n; k++) dot[k] = load(dots + k * LANES);
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < 2; v++)
+            for (int k = 0; k < n; k++) {
+                long at = (k * ROWS + r) * PANEL + v * LANES;
+                dot[k] += outer[r][v] * load(w + at);
+                store(dw + at, load(dw + at) + a[k] * outer[r][v]);
+            }
+    for (int k = 0; k < n; k++) store(dots + k * LANES, dot[k]);
 }
 
 /* dW and da: each tile of g_b x_b^T serves both, and is gone. */
@@ -330,17 +376,11 @@ int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const
                     memset(outer, 0, sizeof outer);
                     multiply(ROWS, 2, outer, gt + (strip * B + b) * P * ROWS, 1, ROWS,
                              xt + (block * B + b) * P * PANEL, P);
-                    for (long k = 0; k < K; k++) {
-                        REAL *wk = w + k * tile, *dwk = dw + k * tile, *dot = dots + (b * K + k) * LANES;
-                        vec sum = load(dot);
-                        for (int r = 0; r < ROWS; r++)
-                            for (int v = 0; v < 2; v++) {
-                                long at = r * PANEL + v * LANES;
-                                sum += outer[r][v] * load(wk + at);
-                                store(dwk + at, load(dwk + at) + a[b * K + k] * outer[r][v]);
-                            }
-                        store(dot, sum);
-                    }
+                    long k = 0;
+                    for (; k + 4 <= K; k += 4)
+                        share_out(outer, w + k * tile, dw + k * tile, dots + (b * K + k) * LANES, a + b * K + k, 4);
+                    for (; k < K; k++)
+                        share_out(outer, w + k * tile, dw + k * tile, dots + (b * K + k) * LANES, a + b * K + k, 1);
                 }
                 for (long k = 0; k < K; k++)
                     for (long r = 0; r < rows; r++)

@@ -102,13 +102,15 @@ def fit(
         start, losses, correct = time.perf_counter(), 0.0, 0
         for batch in torch.randperm(len(train), generator=order).split(batch_size):
             batch = batch.to(device)
-            logits = model(normalize(images[batch], mean, std))
+            where = f"in epoch {epoch}, at learning rate {schedule.get_last_lr()[0]:.3g}"
+            advice = f"learning_rate = {learning_rate} is likely too high."
+            try:
+                logits = model(normalize(images[batch], mean, std))
+            except FloatingPointError as error:  # a dynamic layer met NaN before the loss could
+                raise FloatingPointError(f"{error} This was {where}; {advice}") from error
             loss = F.cross_entropy(logits, labels[batch], label_smoothing=label_smoothing)
             if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} in epoch {epoch}, at learning rate "
-                    f"{schedule.get_last_lr()[0]:.3g}; learning_rate = {learning_rate} is likely too high."
-                )
+                raise FloatingPointError(f"the loss is {loss.item()} {where}; {advice}")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -56,7 +56,7 @@ def test_evaluate_leaves_the_mode_as_it_was():
 
 
 def test_a_diverging_run_stops_with_its_place():
-    with pytest.raises(FloatingPointError, match="the loss is .* in epoch .* learning_rate = 1e"):
+    with pytest.raises(FloatingPointError, match="in epoch .* learning_rate = 1e"):
         run(learning_rate=1e30)
 
 

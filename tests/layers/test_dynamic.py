@@ -87,3 +87,21 @@ def test_moving_to_channels_last_changes_neither_output_nor_parameters():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda layer, image: image.fill_(float("nan")), r"input, \[2, 8, 5, 5\], already holds NaN"),
+        (
+            lambda layer, image: layer.attention.predict[0].weight.detach().fill_(float("inf")),
+            "input is finite, but predict.0.weight of the attention is not",
+        ),
+        (lambda layer, image: image.fill_(3e38), "the attention's own parameters are finite, but too large"),
+    ],
+)
+def test_a_nan_in_the_attention_says_where_it_came_from(spoil, cause):
+    layer, image = DynamicConv2d(8, 6, 1), torch.ones(2, 8, 5, 5)
+    spoil(layer, image)
+    with pytest.raises(FloatingPointError, match=rf"the attention of DynamicConv2d\(8, 6, .*\) is NaN: .*{cause}"):
+        layer(image)

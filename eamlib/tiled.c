@@ -334,8 +334,9 @@ int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const
 {
     long blocks = parts(C, PANEL), strips = parts(O, ROWS), shares = least(strips, 8), tile = ROWS * PANEL, failed = 0;
     REAL *xt = buffer(blocks * B * P * PANEL);        /* x as [blocks, B, P, PANEL] */
-    REAL *gt = buffer(strips * B * P * ROWS);         /* g as [strips, B, P, ROWS] */
+    REAL *gt = buffer(B * ROWS * P);                  /* the last rows of g, [B, ROWS, P]; past O there are zeros */
     REAL *partial = buffer(blocks * shares * B * K); /* each task's part of da */
+    long ragged = (strips - 1) * ROWS;
     failed = !xt || !gt || !partial;
 #pragma omp parallel
     {
@@ -352,13 +353,11 @@ int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const
                     for (long p = 0; p < P; p++)
                         xt[((i * B + b) * P + p) * PANEL + j] =
                             i * PANEL + j < C ? x[(b * C + i * PANEL + j) * P + p] : 0;
-#pragma omp for collapse(2)
-        for (long i = 0; i < strips; i++)
-            for (long b = 0; b < B; b++)
-                for (long j = 0; j < ROWS && !failed; j++)
-                    for (long p = 0; p < P; p++)
-                        gt[((i * B + b) * P + p) * ROWS + j] =
-                            i * ROWS + j < O ? g[(b * O + i * ROWS + j) * P + p] : 0;
+#pragma omp for
+        for (long b = 0; b < B; b++)
+            for (long j = 0; j < ROWS && !failed; j++)
+                for (long p = 0; p < P; p++)
+                    gt[(b * ROWS + j) * P + p] = ragged + j < O ? g[(b * O + ragged + j) * P + p] : 0;
 #pragma omp for schedule(dynamic)
         for (long task = 0; task < blocks * shares; task++) {
             if (failed) continue;
@@ -374,8 +373,8 @@ int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const
                 for (long b = 0; b < B; b++) {
                     pair outer[ROWS];
                     memset(outer, 0, sizeof outer);
-                    multiply(ROWS, 2, outer, gt + (strip * B + b) * P * ROWS, 1, ROWS,
-                             xt + (block * B + b) * P * PANEL, P);
+                    const REAL *left = o == ragged ? gt + b * ROWS * P : g + (b * O + o) * P;
+                    multiply(ROWS, 2, outer, left, P, 1, xt + (block * B + b) * P * PANEL, P);
                     long k = 0;
                     for (; k + 4 <= K; k += 4)
                         share_out(outer, w + k * tile, dw + k * tile, dots + (b * K + k) * LANES, a + b * K + k, 4);

@@ -20,7 +20,9 @@ def test_a_record_is_whole(file):
     if file.parent.name == "benchmarks":
         bench = configuration["bench"]
         assert file.stem.split("-")[0] == bench
-        assert all("".join(BENCHES[bench].lines(result)) for result in record["results"])
+        head = f"{record['device']}, PyTorch {record['versions']['torch']}"
+        tables = ("\n".join(["", *BENCHES[bench].lines(result)]) for result in record["results"])
+        assert file.with_suffix(".txt").read_text() == "\n".join([head, *tables, ""])
         return
     history = record["history"]
     assert [line["epoch"] for line in history] == list(range(1, configuration["epochs"] + 1))

@@ -46,7 +46,7 @@ def dynamic_conv2d(
 
             ``"grouped"`` mixes a kernel a sample, lays the batch along the channels and runs one convolution of
             B · groups groups: as CondConv was published. An ONNX file of it has the batch size that it was made with.
-            ``"chunked"`` does that for a few samples at a time, so many as stay in the cache.
+            ``"chunked"`` does that for a few samples at a time, so many as stay in a CPU's cache.
             ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
             ``groups=1`` only.
             ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see :mod:`eamlib.tiled`.
@@ -134,15 +134,15 @@ def _bmm(input, weight, attention, bias, stride, padding, dilation, groups):
     def multiply(columns, attention):
         return (attention @ matrices).view(-1, weight.shape[1], columns.shape[1]) @ columns
 
-    if columns.is_cpu and not is_traced():
-        output = _by_pieces(multiply, columns, attention, matrices.shape[1])
-    else:
-        output = multiply(columns, attention)
+    output = _by_pieces(multiply, columns, attention, matrices.shape[1])
     return _with_bias(output.unflatten(2, size), attention, bias)
 
 
 def _by_pieces(run, input, attention, numbers):
-    """``run`` over pieces of the batch, a sample of which makes so many ``numbers``."""
+    """``run`` over pieces of the batch, a sample of which makes so many ``numbers``: on a CPU, and where no graph is
+    made, which would remember how many pieces there were."""
+    if is_traced() or not input.is_cpu:
+        return run(input, attention)
     samples = max(1, _CHUNK // (numbers * input.element_size()))
     pieces = [run(*piece) for piece in zip(input.split(samples), attention.split(samples), strict=True)]
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
@@ -198,9 +198,6 @@ STRATEGIES = {
     "loop": _loop,
 }
 _REFUSALS = {
-    "chunked": lambda input, groups: (
-        "how many pieces depends on the batch, and a graph leaves it open" if is_traced() else None
-    ),
     "bmm": lambda input, groups: _needs_one_group(groups),
     "tiled": lambda input, groups: _needs_one_group(groups) or tiled.why_not(input),
 }

@@ -33,7 +33,7 @@ def watch_mixtures(layers: dict[str, DynamicConv2d | DyNetConv2d]) -> Iterator[d
         ValueError: while entered, when one of them is NaN.
     """
 
-    def mixture(name: str, inputs: tuple, output: Tensor) -> Tensor:
+    def mixture(name: str, inputs: tuple, output: None) -> Tensor:
         # Asked anew rather than overheard: one attention may serve several layers, and here it answers for this one.
         layer, (input, *given) = layers[name], inputs
         if isinstance(layer, DynamicConv2d):
@@ -45,5 +45,6 @@ def watch_mixtures(layers: dict[str, DynamicConv2d | DyNetConv2d]) -> Iterator[d
             raise ValueError(f"the attention of layer {name!r} is NaN; its input {when} NaN or infinite values.")
         return weights.cpu().double()
 
-    with watch(layers, mixture) as seen:
+    # Before the layer runs: a dynamic convolution refuses NaN itself, and does not know its own name.
+    with watch(layers, mixture, before=True) as seen:
         yield seen

@@ -46,7 +46,10 @@ def outputs_of(
 
 @contextmanager
 def watch(
-    modules: Mapping[str, nn.Module], keep: Callable[[str, tuple, Tensor], Tensor] | None = None
+    modules: Mapping[str, nn.Module],
+    keep: Callable[[str, tuple, Tensor | None], Tensor] | None = None,
+    *,
+    before: bool = False,
 ) -> Iterator[dict[str, list[Tensor]]]:
     """While entered, note what ``modules`` answer: a list by name, one entry a call.
 
@@ -54,6 +57,7 @@ def watch(
         modules: layers by any name.
         keep: ``keep(name, inputs, output)`` makes the entry; ``inputs`` are the positional arguments of the call. None
             takes ``output``, detached.
+        before: make the entry before the layer runs, of its inputs alone: ``output`` is then None.
     """
     if keep is None:
         keep = _detached
@@ -61,11 +65,11 @@ def watch(
     hooks = []
     try:
         for name, module in modules.items():
-            hooks.append(
-                module.register_forward_hook(
-                    lambda _, inputs, output, name=name: seen[name].append(keep(name, inputs, output))
-                )
-            )
+
+            def note(_, inputs, output=None, name=name):
+                seen[name].append(keep(name, inputs, output))
+
+            hooks.append((module.register_forward_pre_hook if before else module.register_forward_hook)(note))
         yield seen
     finally:
         for hook in hooks:

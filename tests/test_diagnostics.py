@@ -88,7 +88,7 @@ def test_the_list_is_a_table():
 def test_labels_are_not_read_and_everything_is_as_it_was():
     model = network(Given([0.75, 0.25])).train()
     diagnose(model, [(images, torch.zeros(99)) for images in IMAGES])
-    assert model.training and not model[0]._forward_hooks
+    assert model.training and not model[0]._forward_pre_hooks
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_nan_is_traced_to_its_layer(poison, message):
         poison(model, images)
     with pytest.raises(ValueError, match=message):
         diagnose(model, [images])
-    assert all(module.training and not module._forward_hooks for module in model.modules())
+    assert all(module.training and not module._forward_pre_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize(

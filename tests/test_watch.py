@@ -47,3 +47,12 @@ def test_evaluating_neither_learns_nor_averages():
     with evaluating(model):
         assert not model(torch.randn(2, 3, 4, 4)).requires_grad
     assert model[1].num_batches_tracked == 0 and model.training
+
+
+def test_before_notes_the_inputs_alone():
+    layer = nn.Linear(2, 3)
+    with watch({"layer": layer}, lambda name, inputs, output: (inputs[0], output), before=True) as seen:
+        layer(torch.ones(4, 2))
+    [(input, output)] = seen["layer"]
+    assert input.shape == (4, 2) and output is None
+    assert not layer._forward_pre_hooks

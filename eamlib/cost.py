@@ -23,6 +23,7 @@ from eamlib.layers import (
     KernelAttention,
     SqueezeExcitation,
 )
+from eamlib.watch import evaluating
 
 PARTS = ("convolution", "attention", "aggregation", "normalization", "classifier")
 _ATTENTIONS = (CoefficientPredictor, KernelAttention, EAMAttention, SqueezeExcitation)
@@ -110,7 +111,7 @@ def _own_operations(model: nn.Module, input_size: tuple[int, int, int]) -> dict[
             tensor.detach().zero_()
     example = next(model.parameters(), torch.zeros(()))
     image = torch.zeros(1, *input_size, device=example.device, dtype=example.dtype)
-    with _counting(model), torch.no_grad(), warnings.catch_warnings():
+    with _counting(model), warnings.catch_warnings():
         # fvcore uses torch.jit, on import and to trace; its successor it does not know yet.
         warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)
         from fvcore.nn import FlopCountAnalysis
@@ -128,17 +129,14 @@ def _own_operations(model: nn.Module, input_size: tuple[int, int, int]) -> dict[
 
 @contextmanager
 def _counting(model: nn.Module) -> Iterator[None]:
-    """Eval mode and the aggregated form while counting, then everything as before."""
-    training = {module: module.training for module in model.modules()}
+    """Eval mode, no gradients and the aggregated form while counting, then everything as before."""
     dynamic = [(m, *how) for m in model.modules() for kind, how in _AGGREGATED.items() if isinstance(m, kind)]
     before = [getattr(module, name) for module, name, _ in dynamic]
     try:
-        model.eval()
         for module, name, aggregated in dynamic:
             setattr(module, name, aggregated)
-        yield
+        with evaluating(model):
+            yield
     finally:
         for (module, name, _), value in zip(dynamic, before, strict=True):
             setattr(module, name, value)
-        for module, mode in training.items():
-            module.training = mode

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("model", nargs="?", default="mobilenet_v1", help="the network (default: %(default)s)")
     train.add_argument("--conv", help="static, dynamic, dynet, eam-rcr, … (default: dynet for dy_…, else static)")
     train.add_argument("--width", type=float, default=0.25, help="width multiplier (default: %(default)s)")
-    train.add_argument("--data", help="digits or fashion_mnist")
+    train.add_argument("--data", help="digits, fashion_mnist, cifar10 or cifar100")
     train.add_argument("--epochs", type=int, help="passes over the training images")
     train.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
     train.add_argument("--learning-rate", type=float, default=0.1, help="its maximum (default: %(default)s)")
@@ -164,7 +164,7 @@ def _train(options: argparse.Namespace) -> None:
     from eamlib.training import fit, pick_device, seed_everything
 
     plan = budget()
-    name = options.data or plan.dataset
+    name = data.held_in_memory("--data", options.data or plan.dataset)
     epochs = plan.epochs if options.epochs is None else options.epochs
     device = pick_device(options.device)
     if options.json:

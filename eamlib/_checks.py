@@ -25,6 +25,14 @@ def positive_int(argument: str, value: object) -> int:
     return value
 
 
+def integer_within(argument: str, value: object, least: int, most: int | None = None) -> int:
+    """Return ``value`` if it is an integer from ``least`` to ``most`` (None: any size), else raise a ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{argument} = {value!r} must be an integer {bounds}.")
+    return value
+
+
 def positive_number(argument: str, value: object) -> float:
     """Return ``value`` as a float if it is a finite number above 0, else raise a ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):

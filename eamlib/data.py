@@ -1,14 +1,18 @@
-"""Image sets, in memory, ready for any network of the library.
+"""Image sets, ready for any network of the library.
 
-Every set comes as RGB images of 32 × 32 pixels in uint8: grey images repeat their one channel, which costs no
-memory. ``digits`` travels with scikit-learn and needs no download.
+The small sets are held in memory as RGB images of 32 × 32 pixels in uint8: grey images repeat their one channel,
+which costs no memory. ``digits`` travels with scikit-learn and needs no download. ImageNet100 stays on disk:
+:mod:`eamlib.imagenet`.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
+import warnings
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from eamlib import imagenet
 from eamlib._checks import one_of
 
 # Where Debian's package dataset-fashion-mnist puts the 70,000 images.
@@ -60,22 +65,68 @@ class ImageSet(Dataset):
         return self.images[index] / 255, int(self.labels[index])
 
 
-def load(name: str, *, root: str | Path | None = None, train: bool = True, download: bool = True) -> ImageSet:
+def load(
+    name: str,
+    *,
+    root: str | Path | None = None,
+    train: bool = True,
+    download: bool = True,
+    classes: str | Path | None = None,
+) -> ImageSet | imagenet.ImageFolderSet:
     """Load an image set.
 
     Args:
-        name: ``"digits"`` (1,797 handwritten digits, scikit-learn) or ``"fashion_mnist"`` (70,000 garments, Xiao et
-            al. 2017).
-        root: folder of the data files, in torchvision's layout. None takes ``EAMLIB_DATA``, else
-            ``~/.cache/eamlib``. Digits need none.
-        train: the training images, else the test images.
-        download: fetch what is missing, where the set can be fetched.
+        name: ``"digits"`` (1,797 handwritten digits, scikit-learn), ``"fashion_mnist"`` (70,000 garments, Xiao et
+            al. 2017), ``"cifar10"`` or ``"cifar100"`` (60,000 photographs each, Krizhevsky 2009,
+            https://www.cs.toronto.edu/~kriz/cifar.html), or ``"imagenet100"`` (100 classes of ImageNet, 50 test
+            images each and about 1,300 for training; Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575).
+        root: folder of the data files, in torchvision's layout: ``FashionMNIST/raw``, ``cifar-10-batches-py``,
+            ``cifar-100-python``, and ``imagenet/train`` and ``imagenet/val`` with a folder for each class. None takes
+            ``EAMLIB_DATA``, else ``~/.cache/eamlib``. Digits need none.
+        train: the training images, else the test images (of ImageNet those for validation).
+        download: fetch what is missing, where the set can be fetched: ImageNet cannot.
+        classes: for ImageNet100 alone: a text file with another list of 100 WordNet ids, one a line. None takes
+            the list that :mod:`eamlib.imagenet` names.
+
+    Returns:
+        An :class:`ImageSet`, in memory; of ImageNet100 an :class:`eamlib.imagenet.ImageFolderSet`, on disk.
 
     Raises:
-        ValueError: if the name is unknown, or a file is truncated or not what it should be.
-        FileNotFoundError: if files are missing and ``download`` is False.
+        ValueError: if the name is unknown, a file is truncated or not what it should be, a class has no images, or
+            ``classes`` is given for another set or is no list of 100 classes.
+        FileNotFoundError: if files are missing, and ``download`` is False or fails.
     """
-    return _LOADERS[one_of("name", name, _LOADERS)](root, train, download)
+    one_of("name", name, DATASETS)
+    if name == "imagenet100":
+        return imagenet.load(_root(root), train, classes)
+    if classes is not None:
+        raise ValueError(f"classes = {str(classes)!r} is for imagenet100; allowed for {name} is None.")
+    return _LOADERS[name](root, train, download)
+
+
+def held_in_memory(argument: str, name: object) -> str:
+    """Return ``name`` if :func:`load` makes an :class:`ImageSet` of it, else raise a ``ValueError``."""
+    if name in DATASETS and name not in IN_MEMORY:
+        raise ValueError(
+            f"{argument} = {name!r} stays on disk; allowed are the sets in memory: {', '.join(IN_MEMORY)}."
+        )
+    return one_of(argument, name, IN_MEMORY)
+
+
+def _root(root: str | Path | None) -> Path:
+    return Path(root or os.environ.get("EAMLIB_DATA") or "~/.cache/eamlib").expanduser()
+
+
+def _fetch(torchvision_set: type, root: Path, url: str, wanted: str) -> None:
+    """Have torchvision download a set to its own place under ``root``, or unpack an archive that lies there."""
+    try:
+        torchvision_set(str(root), download=True)
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"{torchvision_set.__name__} is not in root = {str(root)!r} and could not be fetched from {url}: {reason}. "
+            f"Without a network, put {wanted} there."
+        ) from error
 
 
 def _digits(root: object, train: bool, download: bool) -> ImageSet:
@@ -115,7 +166,7 @@ def _fashion_mnist(root: str | Path | None, train: bool, download: bool) -> Imag
 
 def _fashion_mnist_folder(root: str | Path | None, download: bool) -> Path:
     given = root is not None
-    root = Path(root or os.environ.get("EAMLIB_DATA") or "~/.cache/eamlib").expanduser()
+    root = _root(root)
     # torchvision's own layout, and the files themselves.
     candidates = [root / "FashionMNIST" / "raw", root]
     if not given:
@@ -130,7 +181,7 @@ def _fashion_mnist_folder(root: str | Path | None, download: bool) -> Path:
         )
     from torchvision.datasets import FashionMNIST
 
-    FashionMNIST(str(root), download=True)
+    _fetch(FashionMNIST, root, FashionMNIST.mirrors[0], "its four .gz files")
     return candidates[0]
 
 
@@ -157,5 +208,54 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
-_LOADERS = {"digits": _digits, "fashion_mnist": _fashion_mnist}
-DATASETS = tuple(_LOADERS)
+def _cifar(kind: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity
+
+    root, source = _root(root), getattr(datasets, kind)
+    folder, archive = root / source.base_folder, root / source.filename
+    if not folder.is_dir():
+        if archive.exists() and not check_integrity(archive, source.tgz_md5):
+            raise ValueError(f"{archive} is truncated or damaged: its MD5 is wrong. Delete it and fetch it again.")
+        if not archive.exists() and not download:
+            raise FileNotFoundError(
+                f"root = {str(root)!r} holds no {kind}. Allowed: a folder with {folder.name}/ or {archive.name} (from "
+                f"{source.url}); or download=True."
+            )
+        _fetch(source, root, source.url, archive.name)
+    files = {**dict(source.train_list + source.test_list), source.meta["filename"]: source.meta["md5"]}
+    if absent := [name for name in files if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(absent)}. Delete the folder and load again.")
+    with warnings.catch_warnings():
+        # The pickles are older than NumPy 2.4, whose first releases say so.
+        warnings.filterwarnings("ignore", message=r"dtype\(\): align")
+        try:
+            whole = source(str(root), train=train)  # compares every file with its MD5 before it reads one
+        except RuntimeError as error:
+            bad = [name for name, md5 in files.items() if not check_integrity(folder / name, md5)]
+            raise ValueError(
+                f"{', '.join(bad)} in {folder} truncated or damaged: wrong MD5. Delete the folder and load again."
+            ) from error
+    images = torch.from_numpy(whole.data).permute(0, 3, 1, 2).contiguous()
+    return ImageSet(kind.lower(), images, torch.tensor(whole.targets), tuple(whole.classes))
+
+
+_LOADERS = {
+    "digits": _digits,
+    "fashion_mnist": _fashion_mnist,
+    "cifar10": partial(_cifar, "CIFAR10"),
+    "cifar100": partial(_cifar, "CIFAR100"),
+}
+IN_MEMORY = tuple(_LOADERS)
+DATASETS = (*IN_MEMORY, "imagenet100")
+# What :func:`eamlib.augment.augment` may do to each set in memory.
+AUGMENTATIONS = {
+    # A mirrored digit is another sign or none. Two pixels are half a pixel of the original 8 × 8.
+    "digits": {"pad": 2, "flip": False},
+    # A mirrored garment is a garment. Most touch the edge, so that a wider shift would double more of them.
+    "fashion_mnist": {"pad": 2, "flip": True},
+    # Crop and flip as in He et al. 2016, https://arxiv.org/abs/1512.03385 (there after zeros, not reflection). Cutout
+    # is for who wants it: 16 on CIFAR-10 and 8 on CIFAR-100 in its paper.
+    "cifar10": {"pad": 4, "flip": True},
+    "cifar100": {"pad": 4, "flip": True},
+}

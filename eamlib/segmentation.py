@@ -67,7 +67,7 @@ def load(
     of a photograph (test crops lie in the right 30 % of each). The same arguments give the same set.
 
     Args:
-        objects: an image set that :func:`eamlib.data.load` knows; its classes become 1, 2, …
+        objects: an image set that :func:`eamlib.data.load` holds in memory; its classes become 1, 2, …
         count: how many images.
         size: of an image, at least 16.
         train: the training images, else the test images.
@@ -83,6 +83,7 @@ def load(
     positive_int("max_objects", max_objects)
     if positive_int("size", size) < 16:
         raise ValueError(f"size = {size} must be at least 16.")
+    data.held_in_memory("objects", objects)
     source = data.load(objects, root=root, train=train, download=download)
     if classes is not None:
         if positive_int("classes", classes) > len(source.classes):

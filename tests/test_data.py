@@ -1,10 +1,17 @@
 import gzip
+import hashlib
+import io
+import pickle
+import shutil
+import tarfile
+import urllib.error
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from eamlib import data
+from eamlib.augment import augment
 
 
 def test_digits_are_split_for_good():
@@ -84,6 +91,108 @@ def test_damaged_files_are_named(raw, tmp_path, damage):
         labels.write_bytes(b"<html>not found</html>")
     with pytest.raises(ValueError, match="(images|labels).*(truncated|not an idx file)"):
         data.load("fashion_mnist", root=tmp_path, train=False, download=False)
+
+
+def python2_pickle(value: dict) -> bytes:
+    """As CIFAR's authors wrote it: protocol 2, and an array's dtype made of integers instead of bools."""
+    return pickle.dumps(value, protocol=2).replace(b"\x89\x88\x87", b"K\x00K\x01\x87")
+
+
+CIFAR = {
+    "cifar10": ("CIFAR10", [f"data_batch_{i}" for i in range(1, 6)], "test_batch", "batches.meta", "labels", 10),
+    "cifar100": ("CIFAR100", ["train"], "test", "meta", "fine_labels", 100),
+}
+
+
+@pytest.fixture(params=CIFAR)
+def cifar(request, monkeypatch, tmp_path):
+    """A tiny CIFAR: its archive in tmp_path, and torchvision's checksums replaced by those of its files.
+
+    Of image i of a file, the pixel in row r and column c of channel k is (i + 64 k + 32 r + c) mod 256.
+    """
+    datasets = pytest.importorskip("torchvision.datasets")
+    kind, train, test, meta, key, count = CIFAR[request.param]
+    source = getattr(datasets, kind)
+    pixels = torch.arange(4)[:, None, None] + 64 * torch.arange(3)[:, None] + torch.arange(32 * 32)
+    contents = {
+        name: python2_pickle({"data": pixels.flatten(1).to(torch.uint8).numpy(), key: [0, 1, 2, count - 1]})
+        for name in (*train, test)
+    }
+    contents[meta] = python2_pickle({source.meta["key"]: [f"class {i}" for i in range(count)]})
+    with tarfile.open(tmp_path / source.filename, "w:gz") as archive:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(f"{source.base_folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(source, "train_list", [[name, sums[name]] for name in train])
+    monkeypatch.setattr(source, "test_list", [[test, sums[test]]])
+    monkeypatch.setattr(source, "meta", {**source.meta, "md5": sums[meta]})
+    monkeypatch.setattr(source, "tgz_md5", hashlib.md5((tmp_path / source.filename).read_bytes()).hexdigest())
+    return request.param, tmp_path / source.filename, tmp_path / source.base_folder
+
+
+def test_cifar_is_unpacked_and_read(cifar, tmp_path):
+    name, archive, _ = cifar
+    train, test = (data.load(name, root=tmp_path, train=part, download=False) for part in (True, False))
+    assert len(train) == 4 * (5 if name == "cifar10" else 1) and len(test) == 4
+    assert test.name == name and test.images.shape == (4, 3, 32, 32) and test.images.dtype == torch.uint8
+    assert test.images[3, 2, 1, 5] == 3 + 2 * 64 + 32 + 5 and test.images.is_contiguous()
+    assert test.labels.tolist() == [0, 1, 2, len(test.classes) - 1] and test.labels.dtype == torch.int64
+    assert test.classes[1] == "class 1"
+    archive.unlink()  # the folder is enough
+    assert len(data.load(name, root=tmp_path, download=False)) == len(train)
+
+
+def test_a_damaged_cifar_is_named(cifar, tmp_path):
+    name, archive, folder = cifar
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-100])
+    with pytest.raises(ValueError, match=f"{archive.name} is truncated or damaged: its MD5 is wrong. Delete it"):
+        data.load(name, root=tmp_path)
+    archive.write_bytes(content)
+    data.load(name, root=tmp_path)
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        with pytest.raises(ValueError, match=f"^{file.name} in .* truncated or damaged: wrong MD5. Delete the folder"):
+            data.load(name, root=tmp_path)
+        file.unlink()
+        with pytest.raises(FileNotFoundError, match=f"{folder.name} lacks {file.name}. Delete the folder"):
+            data.load(name, root=tmp_path)
+        file.write_bytes(content)
+    shutil.rmtree(folder)
+    assert data.load(name, root=tmp_path)
+
+
+def test_a_missing_cifar_is_named(cifar, tmp_path):
+    name, archive, _ = cifar
+    archive.unlink()
+    with pytest.raises(FileNotFoundError, match=f"holds no {name.upper()}. Allowed: .* {archive.name} .*download=True"):
+        data.load(name, root=tmp_path, download=False)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("cifar100", "cifar-100-python.tar.gz"), ("fashion_mnist", "its four")])
+def test_without_a_network_the_address_and_the_place_are_named(name, wanted, monkeypatch, tmp_path):
+    pytest.importorskip("torchvision")
+
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    with pytest.raises(FileNotFoundError, match=f"could not be fetched from http.*no network.*put {wanted}.* there"):
+        data.load(name, root=tmp_path)
+
+
+def test_every_set_in_memory_says_how_it_is_augmented():
+    assert set(data.AUGMENTATIONS) == set(data.IN_MEMORY) and not data.AUGMENTATIONS["digits"]["flip"]
+    for options in data.AUGMENTATIONS.values():
+        assert augment(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), **options).shape == (2, 3, 32, 32)
+
+
+def test_a_class_list_is_for_imagenet100():
+    with pytest.raises(ValueError, match="classes = 'list.txt' is for imagenet100; allowed for digits is None"):
+        data.load("digits", classes="list.txt")
 
 
 @pytest.mark.skipif(

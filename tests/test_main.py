@@ -25,6 +25,7 @@ def test_train_prints_epochs_and_writes_a_record(tmp_path, capsys):
         (["mobilenet_v9"], "name = 'mobilenet_v9' is unknown. Did you mean 'mobilenet_v"),
         (["--conv", "dynamik"], "Did you mean 'dynamic'"),
         (["--data", "digit"], "Did you mean 'digits'"),
+        (["--data", "imagenet100"], "--data = 'imagenet100' stays on disk; allowed are"),
         (["--data", "digits", "--epochs", "0"], "epochs = 0"),
         (["--data", "digits", "--width", "0"], "width_mult = 0"),
     ],

@@ -72,6 +72,7 @@ def test_a_data_loader_takes_a_set(few):
     ("options", "message"),
     [
         ({"objects": "digit"}, "Did you mean 'digits'"),
+        ({"objects": "imagenet100"}, "objects = 'imagenet100' stays on disk"),
         ({"count": 0}, "count = 0"),
         ({"size": 8}, "size = 8 must be at least 16"),
         ({"max_objects": 0}, "max_objects = 0"),

@@ -1,0 +1,84 @@
+"""Random crops, flips and cutout, drawn for each image and applied to the whole batch where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from eamlib._checks import feature_maps, integer_within
+
+
+def augment(
+    images: Tensor,
+    *,
+    pad: int = 4,
+    flip: bool = True,
+    cutout: int = 0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Shift, mirror and cover each image of a batch at random. Only training images want it.
+
+    Args:
+        images: uint8 or floating point, ``[B, 3, H, W]``, on any device.
+        pad: pixels of reflection on each side, of which a crop of H × W is taken at random: the image moves by up to
+            so many pixels, 0 to min(H, W) - 1.
+        flip: mirror left and right with probability ½. Not where that makes another thing or none, as of digits and
+            letters.
+        cutout: side in pixels of a square that is covered, 0 (none) to min(H, W). Its centre is any pixel, so that
+            part of it may lie outside (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552). They cover with
+            zeros after normalisation, that is with the mean of the data; here it is each channel's mean over the
+            batch, which is nearly that one and fits images before and after normalisation.
+        generator: of all draws; None takes torch's own on the CPU. One on the CPU gives the same draws whatever the
+            device of the images. Which images are cropped and mirrored how does not depend on ``cutout``.
+
+    Returns:
+        New images of the same shape, dtype and device.
+
+    Raises:
+        ValueError: if the images have another shape or dtype, or a number is out of its range.
+    """
+    feature_maps("images", images, 3)
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise ValueError(f"images are of {images.dtype}; allowed are uint8 and floating point.")
+    batch, _, height, width = images.shape
+    integer_within("pad", pad, 0, min(height, width) - 1)
+    integer_within("cutout", cutout, 0, min(height, width))
+    # Everything is drawn, needed or not, and moved at once.
+    counts = (2 * pad + 1, 2 * pad + 1, 2, height, width)
+    down, right, mirrored, row, column = _draw(counts, batch, generator).to(images.device, non_blocking=True)
+
+    # Reflection and crop need no padded copy: they say which pixel of the image each new pixel is.
+    y, x = (torch.arange(size, device=images.device) for size in (height, width))
+    rows, columns = _reflect(y + down - pad, height), _reflect(x + right - pad, width)
+    if flip:
+        columns = torch.where(mirrored.bool(), columns.flip(1), columns)
+    source = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None].expand(-1, 3, -1)
+    result = images.flatten(2).gather(2, source).view(images.shape)
+    if cutout:
+        inside_y, inside_x = _within(y, row - cutout // 2, cutout), _within(x, column - cutout // 2, cutout)
+        hole = inside_y[:, None, :, None] & inside_x[:, None, None, :]
+        result = torch.where(hole, _channel_means(images), result)
+    return result
+
+
+def _draw(counts: Sequence[int], batch: int, generator: torch.Generator | None) -> Tensor:
+    """For each count integers from 0 to count - 1, one an image: int64, ``[len(counts), batch, 1]``."""
+    device = "cpu" if generator is None else generator.device
+    return torch.stack([torch.randint(count, (batch, 1), generator=generator, device=device) for count in counts])
+
+
+def _reflect(index: Tensor, size: int) -> Tensor:
+    """Send what lies outside 0 … size - 1 back inside, the edge pixel not repeated: … 2 1 0 1 2 …"""
+    return size - 1 - (size - 1 - index.abs()).abs()
+
+
+def _within(index: Tensor, start: Tensor, length: int) -> Tensor:
+    return (index >= start) & (index < start + length)
+
+
+def _channel_means(images: Tensor) -> Tensor:
+    if images.is_floating_point():
+        return images.mean((0, 2, 3), keepdim=True)
+    return images.mean((0, 2, 3), keepdim=True, dtype=torch.float32).round().to(images.dtype)

@@ -1,0 +1,162 @@
+import random
+import re
+
+import pytest
+import torch
+
+from eamlib import data, imagenet
+
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("torchvision")
+
+
+def shipped() -> list[str]:
+    return [line for line in imagenet.CLASS_LIST.read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """An ImageNet folder in miniature: JPEG files of one colour, two a training class and one a test class."""
+    for part, count in (("train", 2), ("val", 1)):
+        for wnid in (*shipped(), "n01440764"):  # and a class that the list does not name
+            folder = tmp_path / "imagenet" / part / wnid
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40, 30), (0, 0, 255)).save(folder / f"{wnid}_{i}.JPEG")
+    return tmp_path
+
+
+def test_the_shipped_list_names_its_source():
+    assert "https://arxiv.org/abs/1906.05849" in imagenet.CLASS_LIST.read_text()
+    assert len(set(shipped())) == 100 and shipped() == sorted(shipped())
+    assert {"n02869837", "n01749939", "n02090622"} <= set(shipped())  # the first two and the last of the source
+
+
+def test_only_listed_classes_are_read(root):
+    train, test = (data.load("imagenet100", root=root, train=part) for part in (True, False))
+    assert (len(train), len(test)) == (200, 100) and train.classes == tuple(shipped()) and train.name == "imagenet100"
+    assert train.labels.bincount().tolist() == [2] * 100
+    assert all(file.parent.name == train.classes[label] for file, label in zip(train.files, train.labels, strict=True))
+    image, label = train[3]
+    assert image.size == (40, 30) and image.mode == "RGB" and label == 1
+    # The folder itself does as well.
+    assert len(data.load("imagenet100", root=root / "imagenet", train=False)) == 100
+
+
+def test_a_test_loader_takes_the_central_square(root):
+    dataset = data.load("imagenet100", root=root, train=False)
+    stripes = Image.new("RGB", (400, 200))  # red, but blue where the central square is
+    stripes.paste((255, 0, 0), (0, 0, 400, 200))
+    stripes.paste((0, 0, 255), (110, 10, 290, 190))
+    stripes.save(dataset.files[0], quality=100)
+    batches = list(dataset.loader(64, train=False))
+    assert [len(labels) for _, labels in batches] == [64, 36]
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(100))
+    images = batches[0][0]
+    assert images.shape == (64, 3, 224, 224) and images.dtype == torch.float32
+    blue = (torch.tensor([0.0, 0.0, 1.0]) - torch.tensor(imagenet.MEAN)) / torch.tensor(imagenet.STD)
+    torch.testing.assert_close(images[1].mean((1, 2)), blue, atol=0.05, rtol=0)
+    torch.testing.assert_close(images[0, :, 2:-2, 2:-2].mean((1, 2)), blue, atol=0.05, rtol=0)
+
+
+def batches(dataset, seed, workers=0):
+    if not workers:
+        torch.manual_seed(seed)
+    loader = dataset.loader(50, train=True, workers=workers, generator=torch.Generator().manual_seed(seed))
+    return [torch.cat(parts) for parts in zip(*loader, strict=True)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_loader_shuffles_and_a_seed_repeats_it(root, workers):
+    dataset = data.load("imagenet100", root=root)
+    noise = random.Random(0).randbytes(40 * 30 * 3)
+    for file in dataset.files:
+        Image.frombytes("RGB", (40, 30), noise).save(file)
+    (first, labels), (again, _), (other, _) = (batches(dataset, seed, workers) for seed in (0, 0, 1))
+    assert labels.tolist() != sorted(labels.tolist()) and labels.bincount().tolist() == [2] * 100
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])  # the same file, cropped in another way
+
+
+def test_images_that_are_not_rgb_are_converted(root):
+    dataset = data.load("imagenet100", root=root, train=False)
+    for i, mode in enumerate(("L", "CMYK")):
+        Image.new(mode, (40, 30)).save(dataset.files[i])
+    Image.new("RGBA", (40, 30)).save(dataset.files[2], format="PNG")  # ImageNet has one under a JPEG's name
+    images, _ = next(iter(dataset.loader(3, train=False)))
+    assert images.shape == (3, 3, 224, 224)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "no image", "gone"])
+def test_a_damaged_image_is_named_while_streaming(root, damage):
+    dataset = data.load("imagenet100", root=root, train=False)
+    file = dataset.files[2]
+    if damage == "truncated":
+        noise = random.Random(0).randbytes(40 * 30 * 3)
+        Image.frombytes("RGB", (40, 30), noise).save(file)
+        file.write_bytes(file.read_bytes()[:-500])
+    elif damage == "no image":
+        file.write_bytes(b"<html>not found</html>")
+    else:
+        file.unlink()
+    with pytest.raises(ValueError, match=f"{re.escape(str(file))} cannot be read: truncated or no image"):
+        list(dataset.loader(4, train=False))
+
+
+def test_missing_and_empty_folders_are_named(root):
+    with pytest.raises(FileNotFoundError, match="root = .*nowhere.* holds no imagenet/train. Expected is .*JPEG"):
+        data.load("imagenet100", root=root / "nowhere")
+    (root / "imagenet" / "val").rename(root / "imagenet" / "validation")
+    with pytest.raises(FileNotFoundError, match="holds no imagenet/val"):
+        data.load("imagenet100", root=root, train=False)
+    folder = root / "imagenet" / "train" / shipped()[7]
+    for file in folder.iterdir():
+        file.rename(file.with_suffix(".txt"))
+    with pytest.raises(ValueError, match=f"class {folder.name} is empty: .*{folder.name} holds no .JPEG"):
+        data.load("imagenet100", root=root)
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(FileNotFoundError, match=f"no folder for 1 of the 100 listed classes: {folder.name}"):
+        data.load("imagenet100", root=root)
+
+
+def test_another_list_can_be_given(root, tmp_path):
+    file = tmp_path / "mine.txt"
+    # In any order, with remarks; the class that is new comes first in the order of the labels.
+    file.write_text("# mine\n\nn01440764  # tench\n" + "\n".join(reversed(shipped()[1:])))
+    dataset = data.load("imagenet100", root=root, classes=file)
+    assert dataset.classes == ("n01440764", *shipped()[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda wnids: wnids[:-1], "mine.txt lists 99 classes; ImageNet100 has 100"),
+        (lambda wnids: [*wnids, "n01440764"], "mine.txt lists 101 classes"),
+        (lambda wnids: [*wnids[:-1], wnids[0]], f"mine.txt, line 100: {shipped()[0]} stands there twice"),
+        (lambda wnids: ["tench", *wnids[1:]], "mine.txt, line 1: 'tench' is no WordNet id; allowed are n and eight"),
+        (lambda wnids: [wnids[0] + "0", *wnids[1:]], "line 1: .* is no WordNet id"),
+        (lambda wnids: ["\udcff", *wnids[1:]], "line 1: .* is no WordNet id"),
+    ],
+)
+def test_bad_lists_are_named(root, tmp_path, change, message):
+    file = tmp_path / "mine.txt"
+    file.write_text("\n".join(change(shipped())), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(ValueError, match=message):
+        data.load("imagenet100", root=root, classes=file)
+
+
+def test_a_list_that_is_not_there_is_named(root):
+    with pytest.raises(FileNotFoundError, match="classes = '.*none.txt' is no file"):
+        data.load("imagenet100", root=root, classes=root / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size = 0 must be an integer of at least 1"),
+        ({"batch_size": 1, "workers": -1}, "workers = -1 must be an integer of at least 0"),
+    ],
+)
+def test_bad_input_is_named(root, options, message):
+    with pytest.raises(ValueError, match=message):
+        data.load("imagenet100", root=root, train=False).loader(**options, train=False)

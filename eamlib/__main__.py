@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, 1 where a run diverged, 2 where an argument was wrong."""
+    """Run the command line and return the exit status.
+
+    0; 1 where a run diverged or could not be kept, the disk being full, say; 2 where an argument was wrong or a package
+    is missing; 130 after Ctrl-C.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, FileNotFoundError, FileExistsError, FloatingPointError) as error:
-        print(f"eamlib {options.command}: {error}", file=sys.stderr)
-        return 1 if isinstance(error, FloatingPointError) else 2
+    except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
+        return _say(options, error, 2)
+    except (FloatingPointError, OSError) as error:
+        return _say(options, error, 1)
+    except KeyboardInterrupt as stop:
+        return _say(options, str(stop) or "stopped by Ctrl-C.", 130)
     return 0
+
+
+def _say(options: argparse.Namespace, message: object, status: int) -> int:
+    print(f"eamlib {options.command}: {message}", file=sys.stderr)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,18 +51,62 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train a network and print its accuracy epoch by epoch",
         description="Train a network on 32 × 32 images. Without --data and --epochs the budget decides "
-        "(EAMLIB_BUDGET=smoke|laptop|colab|full).",
+        "(EAMLIB_BUDGET=smoke|laptop|colab|full). On several GPUs: torchrun --nproc-per-node 2 -m eamlib train …",
     )
     train.add_argument("model", nargs="?", default="mobilenet_v1", help="the network (default: %(default)s)")
     train.add_argument("--conv", help="static, dynamic, dynet, eam-rcr, … (default: dynet for dy_…, else static)")
     train.add_argument("--width", type=float, default=0.25, help="width multiplier (default: %(default)s)")
     train.add_argument("--data", help="digits, fashion_mnist, cifar10 or cifar100")
-    train.add_argument("--epochs", type=int, help="passes over the training images")
-    train.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
-    train.add_argument("--learning-rate", type=float, default=0.1, help="its maximum (default: %(default)s)")
-    train.add_argument("--seed", type=int, default=0, help="of weights and order (default: %(default)s)")
     train.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
     train.add_argument("--json", metavar="FILE", help="also write a record of the run; never overwrites one")
+
+    recipe = train.add_argument_group("what is done in a step")
+    recipe.add_argument("--epochs", type=int, help="passes over the training images")
+    recipe.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
+    recipe.add_argument("--learning-rate", type=float, default=0.1, help="its maximum (default: %(default)s)")
+    recipe.add_argument(
+        "--weight-decay", type=float, default=5e-4, help="pull of the weights to 0 (default: %(default)s)"
+    )
+    recipe.add_argument(
+        "--label-smoothing", type=float, default=0.0, help="share of a label spread over all classes (default: none)"
+    )
+    recipe.add_argument("--seed", type=int, default=0, help="of weights and order (default: %(default)s)")
+    recipe.add_argument(
+        "--augment",
+        action="store_true",
+        help="shift every training image at random, and mirror half of them where that makes sense",
+    )
+    recipe.add_argument(
+        "--temperature",
+        type=float,
+        help="start dynamic convolutions with evenly mixed kernels, at 30, say; it falls to 1 over a tenth of the run",
+    )
+    recipe.add_argument(
+        "--ema", type=float, metavar="DECAY", help="test and keep the average of the weights; 0.999, say"
+    )
+
+    machine = train.add_argument_group("how it is run")
+    machine.add_argument(
+        "--precision",
+        default="float32",
+        help="float32, bf16 or fp16; the last two are faster on a GPU, a T4 wants fp16 (default: %(default)s)",
+    )
+    machine.add_argument(
+        "--accumulate", type=int, default=1, help="run each batch in so many parts, if memory is short (default: 1)"
+    )
+    machine.add_argument("--compile", action="store_true", help="compile the network first: minutes, then faster steps")
+    machine.add_argument(
+        "--channels-last", action="store_true", help="the memory layout that GPUs like with bf16 and fp16"
+    )
+
+    kept = train.add_argument_group("what is kept")
+    kept.add_argument(
+        "--folder",
+        metavar="DIR",
+        help="keep a checkpoint an epoch and history.jsonl here. Interrupted, even killed, the same command goes on "
+        "after the last finished epoch",
+    )
+    kept.add_argument("--tensorboard", metavar="DIR", help="curves for `tensorboard --logdir DIR`")
     train.set_defaults(run=_train)
 
     bench = commands.add_parser(
@@ -159,7 +216,10 @@ def _difference(ours: int, printed: float | None, digits: int) -> str:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from functools import partial
+
     from eamlib import budget, create_model, data, records
+    from eamlib.augment import augment
     from eamlib.models import own_conv
     from eamlib.training import fit, pick_device, seed_everything
 
@@ -179,16 +239,36 @@ def _train(options: argparse.Namespace) -> None:
         width_mult=options.width,
         stem_stride=1,
     )
+    recipe = {
+        name: getattr(options, name)
+        for name in (
+            "batch_size",
+            "learning_rate",
+            "weight_decay",
+            "label_smoothing",
+            "seed",
+            "temperature",
+            "ema",
+            "precision",
+            "accumulate",
+        )
+    }
+    shifts = data.AUGMENTATIONS[name] if options.augment else None
     history = fit(
         model,
         train,
         test,
         epochs=epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
+        augment=None if shifts is None else partial(augment, **shifts),
         device=device,
+        compile=options.compile,
+        channels_last=options.channels_last,
+        folder=options.folder,
+        tensorboard=options.tensorboard,
+        **recipe,
     )
+    if os.environ.get("RANK", "0") != "0":  # one of several processes, and the first one speaks for all
+        return
     for line in history:
         print(
             f"epoch {line['epoch']:>3}  loss {line['loss']:.4f}  train {line['train_accuracy']:6.2f} %  "
@@ -202,9 +282,8 @@ def _train(options: argparse.Namespace) -> None:
             "stem_stride": 1,
             "data": name,
             "epochs": epochs,
-            "batch_size": options.batch_size,
-            "learning_rate": options.learning_rate,
-            "seed": options.seed,
+            "augment": shifts,
+            **recipe,
         }
         record = {"configuration": configuration, "history": history, **where}
         records.write(record, options.json)

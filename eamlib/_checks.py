@@ -40,6 +40,13 @@ def positive_number(argument: str, value: object) -> float:
     return float(value)
 
 
+def number_between(argument: str, value: object, low: float, high: float) -> float:
+    """Return ``value`` as a float if it is a number from ``low`` to below ``high``, else raise a ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
+        raise ValueError(f"{argument} = {value!r} must be a number of at least {low} and below {high}.")
+    return float(value)
+
+
 def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
     """Return ``value`` if its shape is ``[B, channels, H, W]``, else raise a ``ValueError``."""
     if value.dim() != 4 or value.shape[1] != channels:

@@ -1,17 +1,32 @@
-"""A plain training loop: images on the device, SGD, one line of history an epoch."""
+"""A training loop to read from top to bottom: images on the device, SGD, and after every epoch a checkpoint."""
 
 from __future__ import annotations
 
+import copy
 import random
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from eamlib._checks import positive_int, positive_number
 from eamlib.data import ImageSet
+from eamlib.layers import set_temperature
+from eamlib.recipe import Recipe
+from eamlib.run import Run, described
+from eamlib.watch import evaluating
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from tqdm import tqdm
 
 
 def seed_everything(seed: int) -> None:
@@ -43,96 +58,136 @@ def fit(
     train: ImageSet,
     test: ImageSet,
     *,
-    epochs: int,
-    batch_size: int = 64,
-    learning_rate: float = 0.1,
-    weight_decay: float = 5e-4,
-    label_smoothing: float = 0.0,
-    seed: int = 0,
     device: torch.device | str | None = None,
+    compile: bool = False,
+    channels_last: bool = False,
+    folder: str | Path | None = None,
+    tensorboard: str | Path | None = None,
     progress: bool = True,
+    **recipe,
 ) -> list[dict]:
     """Train ``model`` in place and return its history.
 
-    SGD with Nesterov momentum 0.9; the learning rate rises over the first tenth of the steps and falls to 0 along a
-    cosine. Weight decay spares normalisation and biases. No augmentation.
+    Under ``torchrun`` or ``accelerate launch`` the same call trains on several devices: every process takes its share
+    of each batch, and together they take one process's steps. Batch normalisation alone sees its own share, and its
+    running statistics are the first process's.
+
+    With a ``folder`` nothing is lost: killed at any moment, the same call goes on after the last finished epoch, on
+    the CPU to the very bits of a run that was left alone.
 
     Args:
         model: ``[B, 3, H, W] -> [B, classes]``; it is moved to ``device``.
-        train, test: image sets; both live on ``device`` as uint8 while this runs.
-        epochs, batch_size, learning_rate, weight_decay, label_smoothing: of the optimisation.
-        seed: of the order of the images. Seed the weights yourself, before the model is made.
-        device: None takes CUDA where there is one.
-        progress: show a bar (tqdm), one tick a step.
+        train, test: image sets; both live on the device as uint8 while this runs.
+        device: None takes CUDA where there is one. A launcher of several processes gives each its own.
+        compile: run the network through ``torch.compile``.
+        channels_last: keep images and weights with the channels innermost.
+        folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. None keeps nothing.
+        tensorboard: folder for TensorBoard's curves.
+        progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
+        recipe: what the result depends on, by the names of :class:`eamlib.recipe.Recipe`: ``epochs``, which is
+            required, ``batch_size``, ``learning_rate``, ``weight_decay``, ``label_smoothing``, ``seed``, ``augment``,
+            ``temperature``, ``ema``, ``precision``, ``accumulate``.
 
     Returns:
         One dict an epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch), ``train_accuracy`` (while training),
         ``test_accuracy``, both in percent, and ``seconds`` (training and test).
 
     Raises:
-        ValueError: if a number is out of its range or there is no such device.
-        FloatingPointError: if the loss is no longer finite; the message says where.
+        ValueError: if a value is out of its range, there is no such device, the model has no temperature, or
+            ``folder`` belongs to a run of another configuration.
+        FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
+            No checkpoint holds such weights.
+        KeyboardInterrupt: on Ctrl-C; the message says what is kept.
+        OSError: if an epoch cannot be kept, because the disk is full, say; earlier checkpoints are as they were.
     """
-    from tqdm import tqdm
-
-    positive_int("epochs", epochs)
-    positive_int("batch_size", batch_size)
-    positive_number("learning_rate", learning_rate)
+    recipe = Recipe(**recipe)
     device = pick_device(device)
-    model.to(device)
-    images, labels = train.images.to(device), train.labels.to(device)
-    mean, std = pixel_statistics(train)
-    steps_an_epoch = -(-len(train) // batch_size)
-    optimizer = torch.optim.SGD(_parameter_groups(model, weight_decay), lr=learning_rate, momentum=0.9, nesterov=True)
-    # A cycle needs two steps at least; a single batch trains all the same.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=learning_rate,
-        total_steps=max(2, epochs * steps_an_epoch),
-        pct_start=0.1,
-        cycle_momentum=False,
-    )
-    order = torch.Generator().manual_seed(seed)
-    history = []
-    # Left unsaid where a bar is wanted, so that TQDM_DISABLE=1 can still hide it.
-    hidden = {} if progress else {"disable": True}
-    bar = tqdm(total=epochs * steps_an_epoch, unit="step", **hidden)
-    for epoch in range(1, epochs + 1):
-        model.train()
-        start, losses, correct = time.perf_counter(), 0.0, 0
-        for batch in torch.randperm(len(train), generator=order).split(batch_size):
-            batch = batch.to(device)
-            where = f"in epoch {epoch}, at learning rate {schedule.get_last_lr()[0]:.3g}"
-            advice = f"learning_rate = {learning_rate} is likely too high."
-            try:
-                logits = model(normalize(images[batch], mean, std))
-            except FloatingPointError as error:  # a dynamic layer met NaN before the loss could
-                raise FloatingPointError(f"{error} This was {where}; {advice}") from error
-            loss = F.cross_entropy(logits, labels[batch], label_smoothing=label_smoothing)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {loss.item()} {where}; {advice}")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses += loss.item() * len(batch)
-            correct += (logits.argmax(1) == labels[batch]).sum().item()
-            bar.update()
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": losses / len(train),
-                "train_accuracy": 100 * correct / len(train),
-                "test_accuracy": evaluate(model, test, mean=mean, std=std),
-                "seconds": time.perf_counter() - start,
-            }
+    if recipe.temperature is not None:
+        set_temperature(model, recipe.temperature)
+    configuration = described(vars(recipe) | {"model": model, "train": train, "test": test})
+
+    with _accelerator(device, recipe) as accelerator:
+        device = device if accelerator.num_processes == 1 else accelerator.device
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        model.to(device, memory_format=layout)
+        average = None if recipe.ema is None else copy.deepcopy(model).requires_grad_(False)
+        mean, std = (statistic.to(device) for statistic in pixel_statistics(train))
+        train, test = (replace(s, images=s.images.to(device), labels=s.labels.to(device)) for s in (train, test))
+        # Accelerate changes the forward of what it is given: a shell of one layer keeps the model as it is.
+        network = nn.Sequential(torch.compile(model) if compile else model)
+        network, optimizer = accelerator.prepare(network, recipe.optimizer(model))
+        # On the CPU, so that every device and every process draws the same.
+        order, draws = (torch.Generator().manual_seed(seed) for seed in (recipe.seed, recipe.seed + 1))
+        run = Run(
+            folder=None if folder is None else Path(folder),
+            tensorboard=tensorboard,
+            configuration=configuration,
+            modules={"weights": model, "average": average},
+            states={"optimizer": optimizer, "scaler": accelerator.scaler},
+            generators={"order": order, "augment": draws},
+            writes=accelerator.is_main_process,
         )
-        bar.set_postfix(test=f"{history[-1]['test_accuracy']:.1f} %")
-    bar.close()
-    return history
+        run.resume()
+
+        steps_an_epoch = -(-len(train) // recipe.batch_size)
+        steps = recipe.epochs * steps_an_epoch
+        look_every = 50 if device.type == "cuda" else 1  # a look at a number makes the CPU wait for the GPU
+        bar = _bar(run, steps_an_epoch, recipe.epochs, shown=progress and accelerator.is_main_process)
+        try:
+            for epoch in range(len(run.history) + 1, recipe.epochs + 1):
+                start, first = time.perf_counter(), (epoch - 1) * steps_an_epoch
+                model.train()
+                losses, correct = torch.zeros(steps_an_epoch, device=device), 0
+                batches = torch.randperm(len(train), generator=order).to(device).split(recipe.batch_size)
+                for i, batch in enumerate(batches):
+                    step = first + i
+                    for group in optimizer.param_groups:
+                        group["lr"] = recipe.learning_rate_at(step, steps)
+                    if recipe.temperature is not None:
+                        set_temperature(model, recipe.temperature_at(step, steps))
+                    images, labels = train.images[batch], train.labels[batch]
+                    if recipe.augment is not None:
+                        images = recipe.augment(images, generator=draws)
+                    images = normalize(images, mean, std).to(memory_format=layout)
+                    losses[i], hits = _step(network, optimizer, images, labels, recipe, accelerator)
+                    correct += hits
+                    if average is not None:
+                        _follow(average, model, recipe.ema_at(step))
+                    if (i + 1) % look_every == 0 or i + 1 == len(batches):
+                        unseen = slice(i - i % look_every, i + 1)
+                        losses[unseen] = accelerator.reduce(losses[unseen], "sum")
+                        if len(bad := (~losses.isfinite()).nonzero()):
+                            step = first + int(bad[0])
+                            raise FloatingPointError(f"it is {losses[bad[0]].item()}.")
+                    bar.update()
+                if not all(parameter.isfinite().all() for parameter in model.parameters()):
+                    raise FloatingPointError("the step left weights that are not finite.")
+                _share_statistics(model, average)
+                line = {
+                    "epoch": epoch,
+                    "loss": sum(a * len(b) for a, b in zip(losses.tolist(), batches, strict=True)) / len(train),
+                    "train_accuracy": 100 * int(accelerator.reduce(correct, "sum")) / len(train),
+                    "test_accuracy": evaluate(model if average is None else average, test, mean=mean, std=std),
+                    "seconds": time.perf_counter() - start,
+                }
+                run.record(line)
+                bar.set_postfix(test=f"{line['test_accuracy']:.1f} %")
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"the loss is no longer finite in epoch {epoch}, at step {step + 1} of {steps} and learning rate "
+                f"{recipe.learning_rate_at(step, steps):.3g}: {error} learning_rate = {recipe.learning_rate} is likely "
+                f"too high.{f' The last good state is {run.last}.' if run.last else ''}"
+            ) from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped by Ctrl-C; {run.kept()}") from None
+        finally:
+            bar.close()
+            run.close()
+        if average is not None:
+            model.load_state_dict(average.state_dict())
+        return run.history
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     dataset: ImageSet,
@@ -149,14 +204,12 @@ def evaluate(
     if mean is None or std is None:
         mean, std = pixel_statistics(dataset)
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    correct = 0
-    for images, labels in zip(dataset.images.split(batch_size), dataset.labels.split(batch_size), strict=True):
-        logits = model(normalize(images.to(device), mean, std))
-        correct += (logits.argmax(1) == labels.to(device)).sum().item()
-    model.train(was_training)
-    return 100 * correct / len(dataset)
+    correct = torch.zeros((), dtype=torch.long, device=device)
+    with evaluating(model):
+        for images, labels in zip(dataset.images.split(batch_size), dataset.labels.split(batch_size), strict=True):
+            logits = model(normalize(images.to(device), mean, std))
+            correct += (logits.argmax(1) == labels.to(device)).sum()
+    return 100 * int(correct) / len(dataset)
 
 
 def pixel_statistics(dataset: ImageSet) -> tuple[Tensor, Tensor]:
@@ -174,8 +227,84 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (images.float() / 255 - mean.to(images.device)) / std.to(images.device)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Decay the weights of convolutions and linear layers alone; normalisation and biases have one dimension."""
-    decayed = [p for name, p in model.named_parameters() if p.dim() > 1 and not name.endswith("bias")]
-    spared = [p for name, p in model.named_parameters() if p.dim() <= 1 or name.endswith("bias")]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    accelerator: Accelerator,
+) -> tuple[Tensor, Tensor]:
+    """One step on a batch; this process's share of its mean loss and of the right answers."""
+    share, hits = 0, 0
+    for x, y in _my_parts(images, labels, accelerator):
+        with accelerator.accumulate(network):
+            logits = network(x)
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing, reduction="sum") / len(labels)
+            # Accelerate takes the mean over parts and processes where the batch's gradient is their sum.
+            accelerator.backward(loss * recipe.accumulate * accelerator.num_processes)
+            optimizer.step()
+            optimizer.zero_grad()
+        share = share + loss.detach()
+        hits = hits + (logits.argmax(1) == y).sum()
+    return share, hits
+
+
+def _my_parts(images: Tensor, labels: Tensor, accelerator: Accelerator) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch is split over the processes, and in each into the parts that it runs one after another."""
+    mine, parts = accelerator.process_index, accelerator.gradient_accumulation_steps
+    images = images.tensor_split(accelerator.num_processes * parts)
+    labels = labels.tensor_split(accelerator.num_processes * parts)
+    for x, y in list(zip(images, labels, strict=True))[mine * parts : (mine + 1) * parts]:
+        # The processes wait for one another's gradients. Where nothing is left of a small batch, an image stands in
+        # whose label, -100, cross_entropy ignores.
+        yield (x, y) if len(y) else (images[0][:1], torch.full_like(labels[0][:1], -100))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), list(model.parameters()), None)
+
+
+def _share_statistics(model: nn.Module, average: nn.Module | None) -> None:
+    """Batch normalisation's statistics, and all other buffers: the first process's for all, and for the average."""
+    from accelerate.utils import broadcast
+
+    broadcast(list(model.buffers()))
+    if average is not None:
+        for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
+
+
+@contextmanager
+def _accelerator(device: torch.device, recipe: Recipe) -> Iterator[Accelerator]:
+    """Accelerate keeps one state in a Python process, which would hold the next run to this one's precision."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, is_initialized
+    from accelerate.utils import GradientAccumulationPlugin
+
+    if recipe.precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision = 'fp16' needs a CUDA GPU, not {device}; allowed here: float32, bf16.")
+    somebody_elses = is_initialized()
+    try:
+        yield Accelerator(
+            cpu=device.type == "cpu",
+            device_placement=False,  # the caller's word counts: cuda:1, say
+            mixed_precision="no" if recipe.precision == "float32" else recipe.precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(recipe.accumulate, sync_with_dataloader=False),
+        )
+    finally:
+        if not somebody_elses:
+            AcceleratorState._reset_state(reset_partial_state=True)
+            GradientState._reset_state()
+
+
+def _bar(run: Run, steps_an_epoch: int, epochs: int, shown: bool) -> tqdm:
+    from tqdm import tqdm
+
+    done = len(run.history)
+    if shown and done:
+        tqdm.write(f"{run.last}: {done} of {epochs} epochs are done.", file=sys.stderr)
+    # Left unsaid where a bar is wanted, so that TQDM_DISABLE=1 can still hide it.
+    hidden = {} if shown else {"disable": True}
+    return tqdm(initial=done * steps_an_epoch, total=epochs * steps_an_epoch, unit="step", **hidden)

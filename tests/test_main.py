@@ -28,11 +28,41 @@ def test_train_prints_epochs_and_writes_a_record(tmp_path, capsys):
         (["--data", "imagenet100"], "--data = 'imagenet100' stays on disk; allowed are"),
         (["--data", "digits", "--epochs", "0"], "epochs = 0"),
         (["--data", "digits", "--width", "0"], "width_mult = 0"),
+        (["--data", "digits", "--precision", "half"], "precision = 'half' is unknown"),
+        (["--data", "digits", "--temperature", "30"], "holds no kernel attention"),
     ],
 )
 def test_bad_arguments_end_with_status_2(arguments, message, capsys):
     assert main(["train", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on(tmp_path, capsys):
+    arguments = ["train", "--data", "digits", "--epochs", "1", "--batch-size", "256", "--folder", str(tmp_path)]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert (tmp_path / "epoch-0001").is_dir() and (tmp_path / "history.jsonl").read_text().count("\n") == 1
+    assert main(arguments) == 0
+    again = capsys.readouterr()
+    assert again.out == first and "epoch-0001: 1 of 1 epochs are done." in again.err
+    assert main([*arguments, "--ema", "0.9"]) == 2
+    assert "belongs to another run: ema = 0.9 here and None there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt("stopped by Ctrl-C; runs/epoch-0003 is kept"), 130),
+        (OSError(28, "epoch 4 could not be kept (No space left on device); runs/epoch-0003 is kept"), 1),
+    ],
+)
+def test_an_end_before_the_end_has_a_status_and_says_what_is_kept(error, status, monkeypatch, capsys):
+    def stopped(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("eamlib.training.fit", stopped)
+    assert main(["train", "--data", "digits"]) == status
+    assert "runs/epoch-0003 is kept" in capsys.readouterr().err
 
 
 def test_divergence_ends_with_status_1(capsys):
@@ -45,3 +75,10 @@ def test_help_is_for_newcomers(capsys):
         main(["--help"])
     assert exit.value.code == 0
     assert "cost" in capsys.readouterr().out
+
+
+def test_augment_is_recorded_with_what_it_did(tmp_path):
+    record = tmp_path / "run.json"
+    arguments = ["train", "--data", "digits", "--epochs", "1", "--width", "0.125", "--batch-size", "512", "--augment"]
+    assert main([*arguments, "--json", str(record)]) == 0
+    assert json.loads(record.read_text())["configuration"]["augment"] == {"pad": 2, "flip": False}

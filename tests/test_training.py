@@ -1,11 +1,20 @@
-import pytest
-import torch
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-from eamlib import create_model, data
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from eamlib import checkpoint, create_model, data
 from eamlib.data import ImageSet
 from eamlib.training import evaluate, fit, normalize, pick_device, pixel_statistics, seed_everything
 
 pytest.importorskip("sklearn")
+pytest.importorskip("accelerate")
 
 
 def small(count=200):
@@ -66,6 +75,8 @@ def test_a_diverging_run_stops_with_its_place():
         ({"batch_size": 0}, "batch_size = 0"),
         ({"learning_rate": -0.1}, "learning_rate = -0.1"),
         ({"device": "gpu"}, "device = 'gpu' is no device"),
+        ({"device": "cpu", "precision": "fp16"}, "precision = 'fp16' needs a CUDA GPU, not cpu"),
+        ({"temperature": 30.0}, "Linear holds no kernel attention"),
     ],
 )
 def test_bad_input_is_named(options, message):
@@ -77,6 +88,127 @@ def test_bad_input_is_named(options, message):
 def test_cuda_without_a_gpu_is_refused():
     with pytest.raises(ValueError, match="needs a CUDA GPU"):
         pick_device("cuda")
+
+
+def test_eamlib_alone_imports_nothing_of_the_training():
+    asked = (
+        "import sys, eamlib; print([name for name in ('accelerate', 'safetensors', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def losses(model=None, **options):
+    return torch.tensor([line["loss"] for line in tiny.run(model=model, **options)[1]])
+
+
+PLAIN = {"augment": None, "temperature": None, "ema": None}
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 16])
+def test_a_batch_in_parts_is_the_same_batch(accumulate):
+    whole = losses(tiny.without_batch_norm(), **PLAIN)
+    parts = losses(tiny.without_batch_norm(), **PLAIN, accumulate=accumulate)
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_channels_last_and_a_compiled_network_train_alike(monkeypatch):
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))  # needs no C++ compiler
+    plain = losses()
+    torch.testing.assert_close(losses(channels_last=True), plain, rtol=1e-4, atol=1e-5)
+    model, history = tiny.run(compile=True)
+    torch.testing.assert_close(torch.tensor([line["loss"] for line in history]), plain, rtol=1e-4, atol=1e-5)
+    assert list(model.state_dict()) == list(tiny.network().state_dict())
+
+
+def test_bfloat16_leaves_the_model_in_float32_and_as_it_was():
+    model, history = tiny.run(precision="bf16")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert "forward" not in vars(model)
+    again = losses(precision="float32")  # Accelerate does not hold it to the first precision
+    assert history[-1]["loss"] != again[-1]
+    torch.testing.assert_close(torch.tensor(history[-1]["loss"]), again[-1], rtol=0.2, atol=0.1)
+
+
+def test_the_average_is_tested_and_kept(tmp_path):
+    model, history = tiny.run(tmp_path, ema=0.8)
+    mean, std = pixel_statistics(tiny.images())
+    assert history[-1]["test_accuracy"] == evaluate(model, tiny.images(40, seed=1), mean=mean, std=std) > 25
+    weights = checkpoint.latest(tmp_path).weights
+    assert all(torch.equal(value, weights["average"][name]) for name, value in model.state_dict().items())
+    same = {name: torch.equal(value, weights["weights"][name]) for name, value in model.state_dict().items()}
+    assert not same["0.weight"] and same["1.running_mean"] and same["3.attention.temperature"]
+
+
+def test_the_temperature_falls_to_1_in_the_first_tenth():
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, input):
+            seen.append(round(model[3].attention.temperature.item(), 3))
+            return input
+
+    model = tiny.network()
+    tiny.run(model=model.append(Watching()), temperature=31.0, epochs=4, batch_size=7)  # 40 steps
+    steps = [temperature for i, temperature in enumerate(seen) if i % 11 != 10]  # each epoch ends with a test
+    assert steps == [31.0, 23.5, 16.0, 8.5] + [1.0] * 36
+
+
+def test_evaluate_gives_every_layer_its_own_mode_back():
+    model = tiny.network()
+    model[1].eval()
+    evaluate(model, tiny.images())
+    assert model.training and not model[1].training
+
+
+def test_two_processes_are_one(tmp_path):
+    import processes
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, Path(processes.__file__), tmp_path],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    (tmp_path / "alone").mkdir()
+    alone = processes.train(tmp_path / "alone")
+    for name in processes.CASES:
+        for ours, theirs in zip(alone[name]["history"], first[name]["history"], strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6), name
+        assert alone[name]["weights"] == pytest.approx(first[name]["weights"], rel=1e-4, abs=1e-5), name
+
+
+def test_tensorboard_gets_the_curves(tmp_path):
+    pytest.importorskip("tensorboard")
+    tiny.run(tensorboard=tmp_path / "curves", epochs=2)
+    [events] = (tmp_path / "curves").iterdir()
+    assert all(name in events.read_bytes() for name in (b"loss", b"train_accuracy", b"test_accuracy", b"seconds"))
+
+
+def test_tensorboard_is_missed_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ModuleNotFoundError, match="tensorboard"):
+        tiny.run(tmp_path / "run", tensorboard=tmp_path / "curves")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_it_resumes_on_cuda(tmp_path, precision):
+    options = {"device": "cuda", "precision": precision, "channels_last": True}
+    tiny.run(tmp_path / "alone", **options)
+    tiny.run(tmp_path / "torn", **options)
+    (tmp_path / "torn" / "epoch-0006" / "SHA256SUMS").write_text("")
+    with pytest.warns(UserWarning, match="epoch-0006 is torn"):
+        _, resumed = tiny.run(tmp_path / "torn", **options)
+    assert resumed[-1]["loss"] == pytest.approx(
+        checkpoint.latest(tmp_path / "alone").state["history"][-1]["loss"], rel=0.05
+    )
 
 
 @pytest.mark.cuda

@@ -1,0 +1,102 @@
+"""A recipe: what a training does, and with it what its result depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eamlib._checks import number_between, one_of, positive_int, positive_number
+
+WARM_UP = 0.1  # of all steps: the learning rate rises, the temperature falls
+PRECISIONS = ("float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. A step is counted from 0.
+
+    SGD with Nesterov momentum 0.9; the learning rate rises over the first tenth of the steps and falls to nearly 0
+    along a cosine. Weight decay spares normalisation and biases.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images of a step, whatever the number of devices and parts they are spread over.
+        learning_rate: its maximum.
+        weight_decay: of the weights of convolutions and linear layers.
+        label_smoothing: the share of a label that is spread over all classes, 0 to 1.
+        seed: of the order of the images and of the augmentation. Seed the weights yourself, before the model is made.
+        augment: ``augment(images, generator=generator)``, uint8 ``[B, 3, H, W]`` to the same, wherever the images are,
+            with all its randomness from ``generator``, which is on the CPU.
+        temperature: of the kernel attentions at the start; it falls to 1 along a line over the first tenth of the
+            steps. Chen et al. start at 30. None leaves it alone.
+        ema: average the weights, with so much of the average staying at a step. The average is what is tested, and
+            what the model holds in the end; batch normalisation's statistics are the last step's.
+        precision: ``"float32"``, or for forward and backward the mixed ``"bf16"`` or ``"fp16"``.
+        accumulate: run a batch in so many parts one after another, which takes less memory. The gradient is the same,
+            but batch normalisation sees one part at a time.
+
+    Raises:
+        ValueError: if a value is out of its range.
+
+    Sources: Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (warm-up, no decay of normalisation); Loshchilov &
+    Hutter 2017, https://arxiv.org/abs/1608.03983 (cosine); Szegedy et al. 2016, https://arxiv.org/abs/1512.00567 (label
+    smoothing); Chen et al. 2020, https://arxiv.org/abs/1912.03458, section 3.2 (temperature).
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    seed: int = 0
+    augment: Callable[..., Tensor] | None = None
+    temperature: float | None = None
+    ema: float | None = None
+    precision: str = "float32"
+    accumulate: int = 1
+
+    def __post_init__(self):
+        positive_int("epochs", self.epochs)
+        positive_int("batch_size", self.batch_size)
+        positive_number("learning_rate", self.learning_rate)
+        number_between("weight_decay", self.weight_decay, 0, math.inf)
+        number_between("label_smoothing", self.label_smoothing, 0, 1)
+        if self.augment is not None and not callable(self.augment):
+            raise ValueError(f"augment = {self.augment!r} must be a function of images and a generator, or None.")
+        if self.temperature is not None:
+            positive_number("temperature", self.temperature)
+        if self.ema is not None:
+            number_between("ema", self.ema, 0, 1)
+        one_of("precision", self.precision, PRECISIONS)
+        if positive_int("accumulate", self.accumulate) > self.batch_size:
+            raise ValueError(f"accumulate = {self.accumulate} must not exceed batch_size = {self.batch_size}.")
+
+    def optimizer(self, model: nn.Module) -> torch.optim.SGD:
+        """SGD over the parameters of ``model``; what has one dimension is a bias or of a normalisation."""
+        decayed, spared = [], []
+        for name, parameter in model.named_parameters():
+            (spared if parameter.dim() <= 1 or name.endswith("bias") else decayed).append(parameter)
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+        return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True)
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """From 1/25 of the maximum up to it, then down to 1/250,000 of it, each along half a cosine."""
+        steps = max(2, steps)  # up and down take two at least
+        top = WARM_UP * steps - 1
+        if 0 < top >= step:
+            start, end, way = self.learning_rate / 25, self.learning_rate, step / top
+        else:
+            start, end, way = self.learning_rate, self.learning_rate / 25 / 1e4, (step - top) / (steps - 1 - top)
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
+
+    def temperature_at(self, step: int, steps: int) -> float:
+        """From ``temperature`` to 1 along a line."""
+        return 1 + (self.temperature - 1) * max(0.0, 1 - step / (WARM_UP * steps))
+
+    def ema_at(self, step: int) -> float:
+        """``ema``, but less during the first steps, or the average would long remember the random start."""
+        return min(self.ema, (1 + step) / (10 + step))

@@ -1,0 +1,36 @@
+"""Train in as many processes as the launcher has started; each writes what came of it. Run by test_training.py.
+
+torchrun --nproc-per-node 2 tests/processes.py FOLDER
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import tiny
+import torch
+
+CASES = {
+    "plain": {},
+    "augmented, averaged and accumulated": {"augment": tiny.flip, "ema": 0.9, "accumulate": 2},
+    "with a last batch of one image": {"batch_size": 23, "accumulate": 2},  # 70 images
+}
+
+
+def train(folder: Path) -> dict:
+    results = {}
+    for number, (name, options) in enumerate(CASES.items()):
+        options = {"augment": None, "ema": None, "temperature": None} | options
+        model, history = tiny.run(folder / str(number), tiny.without_batch_norm(), **options)
+        weights = torch.cat([weight.flatten() for weight in model.state_dict().values()])
+        results[name] = {"history": tiny.numbers(history), "weights": weights.tolist()}
+    # Batch normalisation: only that all processes agree in the end is asked for.
+    model, history = tiny.run(folder / "norm")
+    results["normalised"] = {"history": tiny.numbers(history), "statistics": model[1].running_mean.tolist()}
+    return results
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(train(folder)))

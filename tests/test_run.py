@@ -1,0 +1,187 @@
+"""Nothing is lost: not by a kill, not by Ctrl-C, not by a full disk, and not by a loss that is no number."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from eamlib import checkpoint
+
+pytest.importorskip("accelerate")
+
+FINAL = tiny.EVERYTHING["epochs"]
+
+
+@pytest.mark.parametrize(("way", "count"), [("moments", ["50"]), ("calls", [])])
+def test_a_killed_run_ends_bit_identical(tmp_path, way, count):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", Path(__file__).with_name("killed.py"), tmp_path, way, *count],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    if way == "moments":
+        assert result["in_the_middle"] >= 50 and result["runs"] >= 3
+        assert result["same"] == result["runs"]
+    else:
+        assert result["kills"] >= 15
+        assert result["same"] == result["kills"]
+
+
+class Stop(Exception):
+    pass
+
+
+def after(batches, error):
+    """An augmentation that raises ``error`` after so many batches; to the configuration it is tiny.flip."""
+    left = iter([None] * batches)
+
+    def flip(images, *, generator):
+        if next(left, error) is not None:
+            raise error
+        return tiny.flip(images, generator=generator)
+
+    flip.__qualname__ = tiny.flip.__qualname__
+    return flip
+
+
+BATCHES = 5  # an epoch
+
+
+def test_the_same_call_goes_on_and_when_done_does_nothing(tmp_path, capsys):
+    model, history = tiny.run(tmp_path / "alone")
+    with pytest.raises(Stop):
+        tiny.run(tmp_path / "stopped", augment=after(2 * BATCHES + 3, Stop()))
+    assert [path.name for path in sorted((tmp_path / "stopped").glob("epoch-*"))] == ["epoch-0001", "epoch-0002"]
+    with (tmp_path / "stopped" / "history.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "lo')
+    torch.rand(5)  # torch's own generator is elsewhere now
+    again, resumed = tiny.run(tmp_path / "stopped", progress=True)
+    assert "epoch-0002: 2 of 6 epochs are done." in capsys.readouterr().err
+    assert tiny.numbers(resumed) == tiny.numbers(history)
+    assert tiny.kept(tmp_path / "stopped") == tiny.kept(tmp_path / "alone")
+    lines = (tmp_path / "stopped" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == resumed
+
+    before = tiny.kept(tmp_path / "stopped")
+    once_more, same = tiny.run(tmp_path / "stopped", augment=after(0, Stop()))
+    assert same == resumed and tiny.kept(tmp_path / "stopped") == before
+    for trained in (again, once_more):
+        assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in trained.state_dict().items())
+
+
+def test_a_folder_changes_nothing(tmp_path):
+    assert tiny.numbers(tiny.run()[1]) == tiny.numbers(tiny.run(tmp_path)[1])
+
+
+def test_a_corrupted_checkpoint_is_named_and_the_one_before_used(tmp_path):
+    tiny.run(tmp_path / "alone")
+    tiny.run(tmp_path / "hit")
+    weights = tmp_path / "hit" / f"epoch-{FINAL:04d}" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.warns(UserWarning, match=f"epoch-{FINAL:04d} is torn or corrupted .weights.safetensors does not have"):
+        tiny.run(tmp_path / "hit")
+    assert tiny.kept(tmp_path / "hit") == tiny.kept(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.2}, "learning_rate = 0.2 here and 0.1 there"),
+        ({"epochs": 7, "ema": None}, "epochs = 7 here and 6 there; ema = None here and 0.9 there"),
+        ({"augment": partial(tiny.flip)}, "augment = 'flip.*' here and 'flip' there"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(432, 4))}, "model = 'Sequential, 1,732 parameters, structure"),
+    ],
+)
+def test_another_configuration_is_refused_by_name(tmp_path, change, message):
+    tiny.run(tmp_path)
+    before = tiny.kept(tmp_path)
+    options = {"temperature": None} | change if "model" in change else change
+    with pytest.raises(ValueError, match=f"folder = '{tmp_path}' belongs to another run: .*{message}"):
+        tiny.run(tmp_path, **options)
+    assert tiny.kept(tmp_path) == before
+
+
+def test_a_partial_is_the_same_in_the_next_process(tmp_path):
+    tiny.run(tmp_path, epochs=1, augment=partial(tiny.flip))
+    tiny.run(tmp_path, epochs=1, augment=partial(tiny.flip))
+
+
+def test_ctrl_c_says_what_is_kept(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match=f"{tmp_path} holds no finished epoch, and the same call begins again"):
+        tiny.run(tmp_path, augment=after(3, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt, match=f"{tmp_path}/epoch-0001 is kept, and the same call goes on from there"):
+        tiny.run(tmp_path, augment=after(BATCHES + 3, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt, match="nothing is kept without a folder"):
+        tiny.run(augment=after(3, KeyboardInterrupt()))
+
+
+def test_a_full_disk_ends_cleanly(tmp_path, monkeypatch):
+    tiny.run(tmp_path / "alone")
+    write = checkpoint._write
+
+    def full(path, content):
+        if checkpoint.latest(tmp_path / "full") and path.name == "state.pt":
+            write(path, content[:99])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_write", full)
+        with pytest.raises(OSError, match="epoch 2 could not be kept .No space left.*epoch-0001 is kept"):
+            tiny.run(tmp_path / "full")
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["epoch-0001", "history.jsonl"]
+    tiny.run(tmp_path / "full")
+    assert tiny.kept(tmp_path / "full") == tiny.kept(tmp_path / "alone")
+
+
+class Bomb(nn.Module):
+    """Harmless until step ``at``, counted from 1; then its output, or else its gradient, is ``value``."""
+
+    def __init__(self, at, value, in_gradient=False):
+        super().__init__()
+        self.at, self.value, self.in_gradient, self.step = at, value, in_gradient, 0
+
+    def forward(self, input):
+        self.step += self.training
+        if self.step < self.at or not self.training:
+            return input
+        if self.in_gradient:
+            input.register_hook(lambda gradient: gradient * self.value)
+            return input
+        return input * self.value
+
+
+@pytest.mark.parametrize(
+    ("bomb", "message", "last"),
+    [
+        (Bomb(8, float("nan")), "in epoch 2, at step 8 of 30 and learning rate 0.0918: it is nan", 1),
+        (Bomb(13, float("inf")), "in epoch 3, at step 13 of 30 and learning rate 0.0.*: it is (nan|inf)", 2),
+        (Bomb(10, float("inf"), in_gradient=True), "in epoch 2, at step 10 of 30 .*: the step left weights", 1),
+    ],
+    ids=["nan", "inf", "weights"],
+)
+def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_last_good_state(tmp_path, bomb, message, last):
+    model = nn.Sequential(*tiny.without_batch_norm(), bomb)
+    with pytest.raises(FloatingPointError, match=f"{message}.*last good state is {tmp_path}/epoch-000{last}"):
+        tiny.run(tmp_path, model, temperature=None)
+    found = checkpoint.latest(tmp_path)
+    assert found.path.name == f"epoch-000{last}"
+    assert all(weight.isfinite().all() for weight in found.weights["weights"].values())
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        tiny.run(tmp_path / "file", augment=after(0, Stop()))
+    assert (tmp_path / "file").read_text() == "mine"

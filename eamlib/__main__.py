@@ -1,4 +1,4 @@
-"""``python -m eamlib``: the papers' cost tables, training runs, and what dynamic convolutions take."""
+"""``python -m eamlib``: the papers' cost and accuracy tables, training runs, and what dynamic convolutions take."""
 
 from __future__ import annotations
 
@@ -108,6 +108,58 @@ def _parser() -> argparse.ArgumentParser:
     )
     kept.add_argument("--tensorboard", metavar="DIR", help="curves for `tensorboard --logdir DIR`")
     train.set_defaults(run=_train)
+
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="train what an accuracy table of a paper needs, and print its figures against ours",
+        description="Train every row of an accuracy table, each with several seeds, and print and save the paper's "
+        "figures against ours. A run that is recorded is never done again, and one that was interrupted goes on after "
+        "its last finished epoch: repeat the same command as often as you like. Begin with --list.",
+        epilog="Tables: baseline, channels, selection, pooling and output-size of the EAM paper; g_t and fix-dy of the "
+        "DyNet paper; all. "
+        "A first try, a minute on a CPU: reproduce pooling --budget smoke --width 0.25 --seeds 2. "
+        "On a Slurm cluster: sbatch --array=1-8 --wrap 'python -m eamlib reproduce baseline --data cifar100 --budget "
+        "full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same with --shard 1/2 --device cuda:0 and --shard 2/2 "
+        "--device cuda:1.",
+    )
+    reproduce.add_argument("table", help="baseline, channels, selection, pooling, output-size, g_t, fix-dy or all")
+    reproduce.add_argument(
+        "--list", action="store_true", help="train nothing: show the rows, what is done and the minutes that are left"
+    )
+
+    what = reproduce.add_argument_group("what is trained")
+    what.add_argument("--row", action="append", help="this row alone, by its name in --list; may be repeated")
+    what.add_argument("--seeds", type=int, default=3, help="runs a row, from seed 0 on (default: %(default)s)")
+    what.add_argument(
+        "--budget",
+        help="smoke, laptop, colab or full: sets data and epochs (default: EAMLIB_BUDGET; unset, colab with CUDA and "
+        "smoke without)",
+    )
+    what.add_argument("--data", help="digits, fashion_mnist, cifar10 or cifar100, instead of the budget's")
+    what.add_argument("--epochs", type=int, help="passes over the training images, instead of the budget's")
+    what.add_argument("--width", type=float, help="width of every row, instead of the paper's; 0.25 suits a laptop")
+
+    spread = reproduce.add_argument_group("where")
+    spread.add_argument(
+        "--shard", metavar="i/n", help="do share i (1 to n) of the runs, while other processes do the others"
+    )
+    spread.add_argument(
+        "--engine",
+        default="local",
+        help="local, one run after another, or ray, over a Ray cluster (default: %(default)s)",
+    )
+    spread.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
+    spread.add_argument(
+        "--results",
+        default="results",
+        metavar="DIR",
+        help="for records and tables; all processes want the same (default: %(default)s)",
+    )
+    spread.add_argument(
+        "--work", default="runs", metavar="DIR", help="for checkpoints of unfinished runs (default: %(default)s)"
+    )
+    spread.add_argument("--keep", action="store_true", help="keep the last checkpoints of finished runs, too")
+    reproduce.set_defaults(run=_reproduce)
 
     bench = commands.add_parser(
         "bench",
@@ -287,6 +339,79 @@ def _train(options: argparse.Namespace) -> None:
         }
         record = {"configuration": configuration, "history": history, **where}
         records.write(record, options.json)
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from eamlib._checks import one_of
+    from eamlib.papers import report
+    from eamlib.papers.accuracy import TABLES
+    from eamlib.papers.reproduce import reproduce
+    from eamlib.papers.units import check, plan, shard
+
+    one_of("table", options.table, (*TABLES, "all"))
+    tables = list(TABLES.values()) if options.table == "all" else [TABLES[options.table]]
+    if options.row and len(tables) > 1:
+        raise ValueError(f"--row = {options.row[0]!r} wants one table; allowed: {', '.join(TABLES)}.")
+    chosen = [tables[0].row(name) for name in dict.fromkeys(options.row or ())]
+    rows = [(table, chosen or table.rows) for table in tables]
+    wanted = plan(
+        options.budget,
+        data_name=options.data,
+        epochs=options.epochs,
+        seeds=options.seeds,
+        width=options.width,
+    )
+    units = wanted.units(row for _, of_table in rows for row in of_table)
+    check(units)
+    if options.shard:
+        units = shard(units, options.shard)
+    if options.list:
+        _list_units(options, wanted, rows, units)
+        return
+    diverged = []
+    outcomes = reproduce(
+        units,
+        results=options.results,
+        work=options.work,
+        device=options.device,
+        engine=options.engine,
+        keep=options.keep,
+    )
+    for outcome in outcomes:
+        print(f"{outcome.unit.data}/{outcome.unit.name}: {outcome.state}, {outcome.message}", flush=True)
+        diverged += [outcome.unit.name] if outcome.state == "diverged" else []
+    for table in tables:
+        built = report.build(table, wanted, options.results)
+        print(f"\n{report.markdown(built)}\nSaved as {report.save(built, options.results)}.")
+    if diverged:
+        raise FloatingPointError(f"{len(diverged)} of {len(units)} runs diverged: {', '.join(diverged)}.")
+
+
+def _list_units(options: argparse.Namespace, wanted, rows, units) -> None:
+    from eamlib import records
+    from eamlib.papers.forecast import Forecast
+    from eamlib.training import pick_device
+
+    device = pick_device(options.device)
+    forecast = Forecast(options.results, options.work, device)
+    seeds = "seed 0" if wanted.seeds == 1 else f"seeds 0 to {wanted.seeds - 1}"
+    width = "the paper's widths" if wanted.width is None else f"width {wanted.width:g}"
+    print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {width}, {seeds}.")
+    print(f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now.")
+    counted, total = set(), 0.0
+    for table, of_table in rows:
+        print(f"\n{table.name}: {table.title} ({table.paper})")
+        print(f"  {'row':<34}{'':<38}{'done':>10}{'minutes left':>14}")
+        for progress in forecast.rows(wanted, of_table, units):
+            minutes = f"{'' if progress.measured else '~'}{progress.minutes:,.1f}"
+            total += 0 if progress.units[0] in counted else progress.minutes
+            counted.update(progress.units)
+            print(
+                f"  {progress.row.name:<34}{progress.row.title:<38}"
+                f"{f'{progress.done} of {len(progress.units)}':>10}{minutes:>14}",
+                flush=True,
+            )
+    print(f"\nIn all {total:,.1f} minutes, one run after another; rows that are the same runs count once.")
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Every record under results/ says where its numbers come from."""
+"""Every record under results/ says where its numbers come from, and every table there is made of the records."""
 
 from pathlib import Path
 
@@ -6,9 +6,12 @@ import pytest
 
 from eamlib import records
 from eamlib.bench import BENCHES
+from eamlib.papers import report
+from eamlib.papers.units import Unit
 
 RESULTS = Path(__file__).parents[1] / "results"
-FILES = sorted(RESULTS.rglob("*.json"))
+TABLES = sorted(RESULTS.glob("tables/*.json"))
+FILES = sorted({*RESULTS.rglob("*.json")} - {*TABLES})
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -27,9 +30,24 @@ def test_a_record_is_whole(file):
     history = record["history"]
     assert [line["epoch"] for line in history] == list(range(1, configuration["epochs"] + 1))
     assert all(0 <= line["test_accuracy"] <= 100 for line in history)
-    name = "{model}-x{width_mult:g}-{conv}-seed{seed}".format(**configuration)
+    if "options" in configuration:  # of `reproduce`
+        name = Unit.of(configuration).name
+    else:  # of `train --json`
+        name = "{model}-x{width_mult:g}-{conv}-seed{seed}".format(**configuration)
     assert (file.parent.name, file.stem) == (configuration["data"], name)
 
 
 def test_there_are_records():
     assert FILES
+
+
+@pytest.mark.parametrize("file", TABLES, ids=lambda file: file.stem)
+def test_a_table_is_made_of_the_records(file):
+    pytest.importorskip("scipy")
+    built = report.rebuild(file, RESULTS)
+    assert built == records.read(file)
+    assert report.markdown(built) == file.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_every_table_has_its_source():
+    assert {path.stem for path in RESULTS.glob("tables/*.md")} == {path.stem for path in TABLES}

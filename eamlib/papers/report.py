@@ -1,0 +1,230 @@
+"""The paper's figures against ours, made of the records alone: whoever has them makes the same table."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from eamlib.budget import BUDGETS
+from eamlib.papers.accuracy import TABLES, Row, Table
+from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
+from eamlib.papers.units import RECIPE, Plan
+
+NAMES = {
+    "digits": "digits",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet100": "ImageNet100",
+    "imagenet": "ImageNet",
+}
+
+
+def build(table: Table, plan: Plan, results: str | Path) -> dict:
+    """The table as plain values.
+
+    Returns:
+        ``table`` (its name), ``plan``, ``devices`` and ``commits`` (of the records), and ``rows``, each with ``name``,
+        ``title``, ``printed``, ``baseline``, ``accuracy`` (by seed: test accuracy in percent after the last epoch),
+        ``ours`` (:class:`~eamlib.papers.statistics.Summary`), ``difference`` (to the baseline:
+        :class:`~eamlib.papers.statistics.Paired`, None of a baseline), ``seeds_needed`` (to tell the printed
+        difference from none, if it were the true one and runs differed as ours do), ``why`` and ``records`` (paths
+        below ``results``).
+    """
+    found = {row.name: _records(row, plan, results) for row in table.rows}
+    accuracy = {
+        name: {seed: record["history"][-1]["test_accuracy"] for seed, record in by_seed.items()}
+        for name, by_seed in found.items()
+    }
+    rows = []
+    for row in table.rows:
+        ours = summarize(list(accuracy[row.name].values()))
+        difference = paired(accuracy[row.name], accuracy[row.baseline]) if row.baseline else None
+        needed, printed = None, _printed_difference(table, row, plan.data)
+        if printed is not None and difference.sd:
+            needed = seeds_needed(printed, difference.sd)
+        rows.append(
+            {
+                "name": row.name,
+                "title": row.title,
+                "printed": dict(row.printed),
+                "baseline": row.baseline,
+                "accuracy": {str(seed): round(value, 6) for seed, value in accuracy[row.name].items()},
+                "ours": _rounded(asdict(ours)),
+                "difference": None if difference is None else _rounded(asdict(difference)),
+                "seeds_needed": needed,
+                "why": why(row, plan, list(accuracy[row.name].values())),
+                "records": [str(plan.unit(row, seed).path(".")) for seed in found[row.name]],
+            }
+        )
+    all_records = [record for by_seed in found.values() for record in by_seed.values()]
+    return {
+        "table": table.name,
+        "plan": asdict(plan),
+        "devices": sorted({record["device"] for record in all_records}),
+        "commits": sorted({str(record["commit"]) for record in all_records}),
+        "rows": rows,
+    }
+
+
+def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
+    """Why our figure for a row is not the paper's, as far as the configuration tells.
+
+    Args:
+        accuracy: ours, one a seed.
+    """
+    if not accuracy:
+        return "not run yet"
+    reasons = []
+    printed = row.printed.get(plan.data)
+    if printed is None:
+        reasons.append("other data")
+    if plan.width not in (None, row.width_mult):
+        reasons.append(f"width {plan.width:g} for {row.width_mult:g}")
+    full = BUDGETS["full"].epochs
+    if plan.epochs < full:
+        reasons.append(f"{plan.epochs} epochs, a full run has {full}")
+    if not plan.unit(row, 0).configuration["augment"]:
+        reasons.append("no augmentation")
+    if not reasons:
+        reasons.append("the paper's recipe is not known to us")
+    expected = next_run(summarize(accuracy))
+    if printed is not None and expected is not None:
+        within = expected[0] <= printed <= expected[1]
+        reasons.append(
+            f"the paper's figure lies {'within' if within else 'outside'} what one more run of ours may give"
+        )
+    if len(accuracy) < plan.seeds:
+        reasons.append(f"{len(accuracy)} of {plan.seeds} seeds done")
+    return "; ".join(reasons)
+
+
+def markdown(built: dict) -> str:
+    """The table of :func:`build` as Markdown."""
+    table, plan = TABLES[built["table"]], Plan(**built["plan"])
+    # The paper's column for these data; where it has none, all of its columns.
+    columns = [plan.data] if plan.data in table.rows[0].printed else list(table.rows[0].printed)
+    numbers = {row.name: number for number, row in enumerate(table.rows, start=1)}
+    head = [
+        "",
+        "row",
+        *(f"paper, {NAMES[name]}" for name in columns),
+        f"ours, {NAMES[plan.data]}",
+        "seeds",
+        "95 % interval",
+        "against",
+        "difference",
+        "95 % interval",
+        "p",
+        "seeds to tell",
+        "why it differs",
+    ]
+    lines = [head]
+    for row, ours in zip(table.rows, built["rows"], strict=True):
+        summary, difference = ours["ours"], ours["difference"] or {}
+        lines.append(
+            [
+                str(numbers[row.name]),
+                row.title,
+                *(_paper_cell(table, row, name) for name in columns),
+                _mean_and_sd(summary),
+                str(summary["n"]),
+                _interval(summary),
+                str(numbers[row.baseline]) if row.baseline else "–",
+                _number(difference.get("mean"), "+.2f"),
+                _interval(difference, "+.2f"),
+                _p(difference.get("p")),
+                _number(ours["seeds_needed"], "d"),
+                ours["why"],
+            ]
+        )
+    width = "the paper's widths" if plan.width is None else f"width {plan.width:g} in every row"
+    recipe = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in RECIPE.items())
+    notes = [
+        "Top-1 test accuracy in percent after the last epoch; ours as mean ± standard deviation over seeds. "
+        'Differences are to the row that "against" names, the paper\'s in brackets, ours seed by seed with the p-value '
+        'of the paired t test. "Seeds to tell": how many pairs of runs show the paper\'s difference with probability '
+        "0.8, if it is the true one and runs differ as ours do. –: too few seeds, or not in the text of the paper that "
+        "we hold.",
+        f"Ours: {plan.epochs} epochs of {NAMES[plan.data]} at 32 × 32 pixels, {width}, {recipe}. "
+        f"Devices: {'; '.join(built['devices']) or '–'}. Commits: {', '.join(built['commits']) or '–'}.",
+        table.remark,
+    ]
+    title = f"# {table.paper}: {table.title}\n"
+    return "\n".join([title, *_aligned(lines), ""]) + "".join(f"\n{note}\n" for note in notes if note)
+
+
+def save(built: dict, results: str | Path) -> Path:
+    """Write a table of :func:`build` as Markdown and as JSON; the path of the first."""
+    path = Path(results) / "tables" / f"{built['table']}-{Plan(**built['plan']).label}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, markdown(built))
+    _replace(path.with_name(f"{path.stem}.json"), json.dumps(built, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def rebuild(path: str | Path, results: str | Path) -> dict:
+    """The table whose JSON lies at ``path``, made anew of the records that it names."""
+    saved = json.loads(Path(path).read_text(encoding="utf-8"))
+    return build(TABLES[saved["table"]], Plan(**saved["plan"]), results)
+
+
+def _records(row: Row, plan: Plan, results: str | Path) -> dict[int, dict]:
+    found = {seed: plan.unit(row, seed).record(results) for seed in range(plan.seeds)}
+    return {seed: record for seed, record in found.items() if record is not None}
+
+
+def _printed_difference(table: Table, row: Row, data: str) -> float | None:
+    if row.baseline is None:
+        return None
+    ours, theirs = row.printed.get(data), table.row(row.baseline).printed.get(data)
+    return None if ours is None or theirs is None else round(ours - theirs, 2)
+
+
+def _paper_cell(table: Table, row: Row, data: str) -> str:
+    if row.printed[data] is None:
+        return "–"
+    difference = _printed_difference(table, row, data)
+    return f"{row.printed[data]:.2f}" + ("" if difference is None else f" ({_number(difference, '+.2f')})")
+
+
+def _mean_and_sd(summary: dict) -> str:
+    if summary["n"] < 2:
+        return _number(summary["mean"], ".2f")
+    return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
+
+
+def _interval(summary: dict, form: str = ".2f") -> str:
+    if summary.get("low") is None:
+        return "–"
+    return f"{_number(summary['low'], form)} to {_number(summary['high'], form)}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form).replace("-", "−")
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    """The rows of a Markdown table, padded so that they can be read as they are."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+
+
+def _rounded(values: dict) -> dict:
+    """To a millionth: the last bits of a logarithm or a distribution are another machine's."""
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,171 @@
+"""Train what a table needs, run by run. Any run may be interrupted, and any may be done elsewhere.
+
+``results`` takes a record a run, and a run that has its record is never done again. ``work`` takes its checkpoints
+while it is under way, and a lock. Both may lie on a disk that several machines share.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from eamlib import data, records
+from eamlib._checks import one_of
+from eamlib.lock import Busy, hold
+from eamlib.papers.units import Unit
+from eamlib.training import fit, pick_device, seed_everything
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a unit: ``state`` is "trained", "done" (before), "busy" (elsewhere) or "diverged"."""
+
+    unit: Unit
+    state: str
+    message: str
+
+
+def run_unit(
+    unit: Unit,
+    *,
+    results: str | Path,
+    work: str | Path,
+    device: torch.device | str | None = None,
+    keep: bool = False,
+    progress: bool = True,
+) -> Outcome:
+    """Train a unit, or finish what was begun, and write its record.
+
+    Args:
+        unit: what to train.
+        results: folder of the records; this one's is :meth:`Unit.path`.
+        work: folder for checkpoints and locks.
+        device: None takes CUDA where there is one.
+        keep: leave the last two checkpoints where they are.
+        progress: show a bar.
+
+    The record has ``configuration``, ``history`` (:func:`eamlib.training.fit`), ``images`` (of training and test),
+    ``images_per_second`` (training images, over training and test) and :func:`eamlib.records.provenance`, which
+    speaks for the process that finished it.
+
+    Raises:
+        ValueError: if there is a record or a checkpoint of another configuration.
+        FileNotFoundError: if the data are missing.
+        OSError: if nothing can be written; what was kept before is as it was.
+    """
+    folder = Path(work).absolute() / unit.data / unit.name
+    path = unit.path(Path(results).absolute())
+    try:
+        with hold(folder.with_name(f"{unit.name}.lock")):
+            record = unit.record(results)
+            if record is not None:
+                return Outcome(unit, "done", _accuracy(record))
+            where = records.provenance(pick_device(device), "accelerate", "scipy")
+            train, test = data.load(unit.data), data.load(unit.data, train=False)
+            seed_everything(unit.seed)
+            history = fit(unit.build(), train, test, device=device, folder=folder, progress=progress, **unit.recipe)
+            seconds = sum(line["seconds"] for line in history)
+            record = {
+                "configuration": unit.configuration,
+                "history": history,
+                "images": {"train": len(train), "test": len(test)},
+                "images_per_second": round(len(train) * len(history) / seconds, 1),
+                **where,
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            records.write(record, path)
+            if not keep:
+                shutil.rmtree(folder)
+            return Outcome(unit, "trained", _accuracy(record))
+    except Busy as busy:
+        return Outcome(unit, "busy", str(busy))
+    except FloatingPointError as error:
+        return Outcome(unit, "diverged", str(error))
+
+
+def _accuracy(record: dict) -> str:
+    return f"{record['history'][-1]['test_accuracy']:.2f} %"
+
+
+def one_by_one(units: Sequence[Unit], run: Callable[[Unit], Outcome]) -> Iterator[Outcome]:
+    """Run the units here, one after another."""
+    return map(run, units)
+
+
+def on_ray(units: Sequence[Unit], run: Callable[[Unit], Outcome]) -> Iterator[Outcome]:
+    """Run the units on a Ray cluster: that of ``RAY_ADDRESS``, or one that runs here, else this machine alone.
+
+    A unit takes a GPU where this process sees one, else as many cores as this process has threads. Every machine needs
+    this library, the data, and the folders of results and work under the same paths.
+
+    Raises:
+        ModuleNotFoundError: if Ray is not installed.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("--engine ray needs Ray: pip install 'eamlib[ray]'") from error
+    ours = not ray.is_initialized()
+    if ours:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told without being asked
+        ray.init()
+    try:
+        on_a_worker = ray.remote(num_cpus=torch.get_num_threads(), num_gpus=int(torch.cuda.is_available()))(_call)
+        waiting = [on_a_worker.remote(run, unit) for unit in units]
+        while waiting:
+            [ready], waiting = ray.wait(waiting)
+            yield ray.get(ready)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _call(run: Callable[[Unit], Outcome], unit: Unit) -> Outcome:
+    return run(unit)
+
+
+ENGINES = {"local": one_by_one, "ray": on_ray}
+
+
+def reproduce(
+    units: Iterable[Unit],
+    *,
+    results: str | Path = "results",
+    work: str | Path = "runs",
+    device: torch.device | str | None = None,
+    engine: str = "local",
+    keep: bool = False,
+    progress: bool = True,
+) -> Iterator[Outcome]:
+    """Train those units that have no record yet, and yield what became of each as it ends.
+
+    Args:
+        units: of a :class:`eamlib.papers.units.Plan`, or a share of them.
+        engine: ``"local"``, one after another, or ``"ray"``, over a cluster.
+        results, work, device, keep, progress: as in :func:`run_unit`.
+
+    Raises:
+        ValueError: if ``engine`` is unknown, there is no such device, a record belongs to another configuration, or a
+            launcher has started several processes: each of them would train another unit. Nothing is written then.
+        ModuleNotFoundError: if the engine's package is missing.
+    """
+    run_all = ENGINES[one_of("--engine", engine, ENGINES)]
+    pick_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("WORLD_SIZE is above 1: a run takes one process. Spread the runs with --shard i/n instead.")
+    units = [unit for unit in units if unit.record(results) is None]
+    run = partial(
+        run_unit,
+        results=Path(results).absolute(),
+        work=Path(work).absolute(),
+        device=device,
+        keep=keep,
+        progress=progress and engine == "local",
+    )
+    return iter(run_all(units, run))

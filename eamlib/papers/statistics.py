@@ -1,0 +1,120 @@
+"""What a few seeds can tell: intervals by Student's t, and differences between runs of the same seed.
+
+Two rows that share a seed share the order of the images and their augmentation, so that their difference varies less
+than either: it is tested as a pair (Student's t test for dependent samples).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eamlib._checks import number_between, positive_number
+
+LEVEL = 0.95  # of the intervals
+MOST_SEEDS = 1_000
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sample.
+
+    Attributes:
+        n: how many values.
+        mean: theirs; None of none.
+        sd: sample standard deviation (n − 1 below); None of fewer than two.
+        low, high: the 95 % interval of the mean; None of fewer than two.
+    """
+
+    n: int
+    mean: float | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Paired(Summary):
+    """The differences of two rows over their common seeds; ``mean`` is the difference, ``low`` and ``high`` its
+    interval.
+
+    Attributes:
+        p: two-sided, of the t test that there is none. None of fewer than two pairs, and where all differences are
+            the same: there is then no spread to measure them by.
+    """
+
+    p: float | None = None
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean, spread and the mean's 95 % interval of independent values."""
+    from scipy import stats
+
+    n = len(values)
+    if n == 0:
+        return Summary(0)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Summary(1, mean)
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / math.sqrt(n)
+    return Summary(n, mean, sd, mean - half, mean + half)
+
+
+def paired(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
+    """The difference to a baseline, seed by seed; seeds that one of them lacks are left out.
+
+    Args:
+        ours, baseline: accuracy by seed.
+    """
+    from scipy import stats
+
+    seeds = sorted(ours.keys() & baseline.keys())
+    found = summarize([ours[seed] - baseline[seed] for seed in seeds])
+    p = None
+    if found.n > 1 and found.sd > 1e-9 * (1 + abs(found.mean)):
+        p = float(stats.ttest_rel([ours[seed] for seed in seeds], [baseline[seed] for seed in seeds]).pvalue)
+    return Paired(**vars(found), p=p)
+
+
+def next_run(sample: Summary) -> tuple[float, float] | None:
+    """Where one more run of the same kind falls with 95 % probability; None of fewer than two values.
+
+    A paper prints one figure, a single run perhaps: it is this range that the figure is to be held against, not the
+    narrower one of the mean.
+    """
+    from scipy import stats
+
+    if sample.n < 2:
+        return None
+    half = float(stats.t.ppf((1 + LEVEL) / 2, sample.n - 1)) * sample.sd * math.sqrt(1 + 1 / sample.n)
+    return sample.mean - half, sample.mean + half
+
+
+def seeds_needed(difference: float, sd: float, power: float = 0.8) -> int | None:
+    """How many seeds, each a pair of runs, a paired two-sided t test at 5 % needs to tell ``difference`` from 0.
+
+    Args:
+        difference: the true one, in points; its sign does not matter.
+        sd: standard deviation of the differences from seed to seed, in points.
+        power: the probability of seeing it, at most 0.99.
+
+    Returns:
+        The least number, 2 or more; None where 1,000 do not do: nobody trains that many.
+
+    Raises:
+        ValueError: if ``sd`` is not above 0, or ``power`` is out of its range.
+    """
+    from scipy import stats
+
+    positive_number("sd", sd)
+    number_between("power", power, 0, 0.991)
+    # The t value is spread by the noncentral t distribution about the difference in units of its standard error.
+    n = np.arange(2, MOST_SEEDS + 1)
+    critical, shift = stats.t.isf((1 - LEVEL) / 2, n - 1), abs(difference) / sd * np.sqrt(n)
+    reached = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+    enough = (reached >= power) | np.isnan(reached)  # nan is what SciPy says of shifts far beyond what is enough
+    return int(n[enough.argmax()]) if enough.any() else None

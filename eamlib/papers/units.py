@@ -1,0 +1,224 @@
+"""What a reproduction consists of: training runs, each named by all that tells it from another.
+
+Rows of several tables may be one and the same network. It is trained once: a run belongs to a configuration, not to a
+row.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from eamlib import data, records
+from eamlib._checks import positive_int, positive_number
+from eamlib.augment import augment
+from eamlib.budget import BUDGETS, budget
+from eamlib.models import create_model
+from eamlib.papers.accuracy import Row
+
+# How every row is trained, beside the augmentation of data.AUGMENTATIONS. Neither paper's recipe for small images is in
+# the text that we hold: these are the usual values for CIFAR.
+RECIPE = {"batch_size": 128, "learning_rate": 0.1, "weight_decay": 5e-4, "label_smoothing": 0.1}
+TEMPERATURE = 30.0  # at the start, of rows with a kernel attention (Chen et al. 2020, section 3.2)
+
+# Training images, test images, classes: so that a plan can be made before anything is downloaded.
+SIZES = {
+    "digits": (1_433, 364, 10),
+    "fashion_mnist": (60_000, 10_000, 10),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
+}
+# An option's part of a run's name.
+_PARTS = {
+    "channels": "n{}",
+    "output_size": "p{}",
+    "pool": "{}pool",
+    "group_size": "g{}",
+    "expand_first": "expand",
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training run.
+
+    Attributes:
+        model, conv, width_mult, options: the network, for :func:`eamlib.create_model`; ``options`` in a fixed order.
+        data: name of an image set in memory.
+        epochs: passes over its training images.
+        seed: of weights, RCR's draw, order and augmentation.
+    """
+
+    model: str
+    conv: str
+    width_mult: float
+    options: tuple[tuple[str, object], ...]
+    data: str
+    epochs: int
+    seed: int
+
+    @classmethod
+    def of(cls, configuration: dict) -> Unit:
+        """The unit with this configuration."""
+        plain = {name: configuration[name] for name in cls.__dataclass_fields__}
+        return cls(**plain | {"options": tuple(sorted(configuration["options"].items()))})
+
+    @property
+    def network(self) -> str:
+        """The network's part of the name: ``mobilenet_v1-x0.25-eam-rcr-n2``."""
+        parts = [self.model, f"x{self.width_mult:g}", self.conv]
+        return "-".join(parts + [_PARTS[option].format(value) for option, value in self.options])
+
+    @property
+    def name(self) -> str:
+        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``: no two units of one data set share it."""
+        return f"{self.network}-e{self.epochs}-seed{self.seed}"
+
+    @property
+    def recipe(self) -> dict:
+        """The keyword arguments of :func:`eamlib.training.fit` that the result depends on."""
+        return {
+            "epochs": self.epochs,
+            **RECIPE,
+            "temperature": TEMPERATURE if self.conv == "dynamic" or self.conv.startswith("eam-") else None,
+            "augment": functools.partial(augment, **data.AUGMENTATIONS[self.data]),
+            "seed": self.seed,
+        }
+
+    @property
+    def configuration(self) -> dict:
+        """All that the result depends on, as a record holds it."""
+        network = {"model": self.model, "conv": self.conv, "width_mult": self.width_mult, "options": dict(self.options)}
+        recipe = self.recipe | {"augment": data.AUGMENTATIONS[self.data]}
+        return network | {"stem_stride": 1, "data": self.data} | recipe
+
+    def build(self) -> nn.Module:
+        """The network, with fresh weights."""
+        return create_model(
+            self.model,
+            self.conv,
+            num_classes=SIZES[self.data][2],
+            width_mult=self.width_mult,
+            stem_stride=1,
+            **dict(self.options),
+        )
+
+    def path(self, results: str | Path) -> Path:
+        """Where its record lies."""
+        return Path(results) / self.data / f"{self.name}.json"
+
+    def record(self, results: str | Path) -> dict | None:
+        """Its record; None while there is none.
+
+        Raises:
+            ValueError: if what lies there is of another configuration, or no record.
+        """
+        path = self.path(results)
+        if not path.exists():
+            return None
+        record = records.read(path)
+        there, here = record.get("configuration", {}), self.configuration
+        differences = [
+            f"{name} = {here.get(name)!r} here and {there.get(name)!r} there"
+            for name in here | there
+            if here.get(name) != there.get(name)
+        ]
+        if differences:
+            raise ValueError(
+                f"{path} records another run: {'; '.join(differences)}. Move it away, or name another --results."
+            )
+        return record
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of a paper is to be done.
+
+    Attributes:
+        budget: the effort, by name; without another word it decides on data and epochs.
+        data: what all rows are trained on.
+        epochs: of all rows.
+        seeds: so many, from 0.
+        width: the width multiplier of all rows; None keeps the paper's.
+    """
+
+    budget: str
+    data: str
+    epochs: int
+    seeds: int = 3
+    width: float | None = None
+
+    def unit(self, row: Row, seed: int) -> Unit:
+        """The run of a row."""
+        width = row.width_mult if self.width is None else self.width
+        return Unit(row.network, row.conv, width, tuple(sorted(row.options.items())), self.data, self.epochs, seed)
+
+    def units(self, rows: Iterable[Row]) -> list[Unit]:
+        """The runs of ``rows``, each once; seed by seed, so that all rows can soon be compared."""
+        rows = tuple(rows)
+        return list(dict.fromkeys(self.unit(row, seed) for seed in range(self.seeds) for row in rows))
+
+    @property
+    def label(self) -> str:
+        """``digits-smoke``; what is not the budget's is added: ``digits-smoke-x0.25-e2``."""
+        width = "" if self.width is None else f"-x{self.width:g}"
+        epochs = "" if self.epochs == BUDGETS[self.budget].epochs else f"-e{self.epochs}"
+        return f"{self.data}-{self.budget}{width}{epochs}"
+
+
+def plan(
+    budget_name: str | None = None,
+    *,
+    data_name: str | None = None,
+    epochs: int | None = None,
+    seeds: int = 3,
+    width: float | None = None,
+) -> Plan:
+    """A plan; what is None is the budget's, or the paper's.
+
+    Raises:
+        ValueError: if a name is unknown or a number is out of its range.
+    """
+    effort = budget(budget_name)
+    return Plan(
+        budget=effort.name,
+        data=data.held_in_memory("--data", data_name or effort.dataset),
+        epochs=positive_int("--epochs", effort.epochs if epochs is None else epochs),
+        seeds=positive_int("--seeds", seeds),
+        width=None if width is None else positive_number("--width", width),
+    )
+
+
+def shard(units: list[Unit], part: str) -> list[Unit]:
+    """Share number i of n of the units: every n-th from the i-th on. All shares together are all units, each once.
+
+    Args:
+        part: ``"i/n"``, i from 1 to n.
+
+    Raises:
+        ValueError: if it is not of this form.
+    """
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
+    if not match or int(match[1]) > int(match[2]):
+        raise ValueError(f"--shard = {part!r} must be i/n with i from 1 to n: 1/4, 2/4, 3/4 and 4/4 share the work.")
+    return units[int(match[1]) - 1 :: int(match[2])]
+
+
+def check(units: Iterable[Unit]) -> None:
+    """Build every distinct network, without memory for its weights.
+
+    Raises:
+        ValueError: if one cannot be built, at this width, say.
+    """
+    for unit in {unit.network: unit for unit in units}.values():
+        try:
+            with torch.device("meta"):
+                unit.build()
+        except ValueError as error:
+            raise ValueError(f"{unit.network} cannot be built: {error}") from error

@@ -1,0 +1,81 @@
+import json
+
+import pytest
+
+pytest.importorskip("scipy")
+
+from eamlib import records
+from eamlib.papers import report
+from eamlib.papers.accuracy import TABLES
+from eamlib.papers.units import Plan
+
+PLAN = Plan("full", "cifar10", 200)
+POOLING = TABLES["pooling"]
+ACCURACY = {"dynamic": (94.0, 94.2, 94.1), "avg": (93.6, 93.9, 93.9), "max": (93.0,)}
+PLACE = {"device": "a GPU", "commit": "0123456789ab"}
+
+
+def write(results, plan=PLAN, table=POOLING, accuracy=ACCURACY):
+    for name, values in accuracy.items():
+        for seed, value in enumerate(values):
+            unit = plan.unit(table.row(name), seed)
+            unit.path(results).parent.mkdir(parents=True, exist_ok=True)
+            history = [{"epoch": 1, "test_accuracy": 10.0}, {"epoch": 2, "test_accuracy": value}]
+            records.write({"configuration": unit.configuration, "history": history, **PLACE}, unit.path(results))
+
+
+def test_the_table_by_hand(tmp_path):
+    write(tmp_path)
+    built = report.build(POOLING, PLAN, tmp_path)
+    dynamic, average, maximum = built["rows"]
+    assert dynamic["ours"]["mean"] == 94.1 and dynamic["ours"]["sd"] == 0.1 and dynamic["difference"] is None
+    assert average["accuracy"] == {"0": 93.6, "1": 93.9, "2": 93.9}
+    assert average["difference"]["mean"] == pytest.approx(-0.3) and average["difference"]["sd"] == pytest.approx(0.1)
+    assert average["seeds_needed"] == 3 and average["records"][1] == "cifar10/mobilenet_v1-x1-eam-rcr-e200-seed1.json"
+    assert maximum["difference"]["n"] == 1 and maximum["difference"]["p"] is None and maximum["seeds_needed"] is None
+    assert (built["devices"], built["commits"]) == (["a GPU"], ["0123456789ab"])
+    cells = [cell.strip() for cell in report.markdown(built).splitlines()[5].split("|")[1:-1]]
+    assert cells[:6] == ["2", "EAM, average pooling", "93.61 (−0.38)", "93.80 ± 0.17", "3", "93.37 to 94.23"]
+    assert cells[6:11] == ["1", "−0.30", "−0.55 to −0.05", "0.035", "3"]
+    cells = [cell.strip() for cell in report.markdown(built).splitlines()[6].split("|")[1:-1]]
+    assert cells[3:11] == ["93.00", "1", "–", "1", "−1.00", "–", "–", "–"]
+
+
+def test_why_it_differs(tmp_path):
+    write(tmp_path)
+    dynamic, average, maximum = (row["why"] for row in report.build(POOLING, PLAN, tmp_path)["rows"])
+    unknown = "the paper's recipe is not known to us"
+    assert dynamic == f"{unknown}; the paper's figure lies within what one more run of ours may give"
+    assert average == f"{unknown}; the paper's figure lies within what one more run of ours may give"
+    assert maximum == f"{unknown}; 1 of 3 seeds done"
+    row, laptop = POOLING.row("avg"), Plan("laptop", "digits", 5, 2, 0.25)
+    assert report.why(row, laptop, [90.0, 91.0]) == "other data; width 0.25 for 1; 5 epochs, a full run has 200"
+    assert report.why(row, laptop, []) == "not run yet"
+    assert "lies outside" in report.why(row, PLAN, [90.0, 90.1, 90.2])
+
+
+def test_without_records_there_is_a_table_of_the_paper_alone(tmp_path):
+    text = report.markdown(report.build(TABLES["fix-dy"], Plan("smoke", "digits", 6), tmp_path))
+    assert "not run yet" in text and "not in the text that we hold" in text
+    text = report.markdown(report.build(POOLING, Plan("smoke", "digits", 6), tmp_path))
+    assert "| 93.61 (−0.38)   | 74.83 (+0.07)    | 76.37 (+0.43)" in text
+
+
+def test_a_saved_table_can_be_rebuilt_and_betrays_a_changed_record(tmp_path):
+    write(tmp_path)
+    path = report.save(report.build(POOLING, PLAN, tmp_path), tmp_path)
+    assert path == tmp_path / "tables" / "pooling-cifar10-full.md"
+    saved = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    again = report.rebuild(path.with_suffix(".json"), tmp_path)
+    assert again == saved and report.markdown(again) == path.read_text(encoding="utf-8")
+    record = tmp_path / saved["rows"][0]["records"][0]
+    record.write_text(record.read_text().replace("94.0", "94.4"))
+    assert report.rebuild(path.with_suffix(".json"), tmp_path) != saved
+
+
+def test_a_record_of_another_configuration_is_refused_by_name(tmp_path):
+    write(tmp_path)
+    path = PLAN.unit(POOLING.row("avg"), 0).path(tmp_path)
+    path.write_text(path.read_text().replace('"learning_rate": 0.1', '"learning_rate": 0.4'))
+    with pytest.raises(ValueError, match=f"{path} records another run: learning_rate = 0.1 here and 0.4 there"):
+        report.build(POOLING, PLAN, tmp_path)

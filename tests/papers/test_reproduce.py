@@ -1,0 +1,242 @@
+"""Units of a fraction of a second: digits in small numbers, one narrow network, an epoch or two."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import tiny
+
+pytest.importorskip("accelerate")
+pytest.importorskip("safetensors")
+pytest.importorskip("scipy")
+pytest.importorskip("sklearn")
+pytest.importorskip("tqdm")
+
+import eamlib.training
+from eamlib import data, records
+from eamlib.__main__ import main
+from eamlib.lock import hold
+from eamlib.papers.accuracy import TABLES
+from eamlib.papers.forecast import Forecast
+from eamlib.papers.reproduce import Outcome, on_ray, reproduce, run_unit
+from eamlib.papers.units import Plan
+from eamlib.training import pick_device
+
+PLAN = Plan("smoke", "digits", 2, 2, 0.25)
+POOLING = TABLES["pooling"]
+UNIT = PLAN.unit(POOLING.row("avg"), 0)
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    load = data.load
+
+    def few(name, *, train=True):
+        whole, count = load(name, train=train), 150 if train else 50
+        return replace(whole, images=whole.images[:count], labels=whole.labels[:count])
+
+    monkeypatch.setattr(data, "load", few)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return {"results": tmp_path / "results", "work": tmp_path / "work"}
+
+
+def command(folders, *arguments, epochs=1, seeds=1):
+    options = [
+        "--budget",
+        "smoke",
+        "--width",
+        "0.25",
+        "--epochs",
+        str(epochs),
+        "--seeds",
+        str(seeds),
+        "--device",
+        "cpu",
+    ]
+    return main(
+        ["reproduce", *arguments, *options, "--results", str(folders["results"]), "--work", str(folders["work"])]
+    )
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_unit_leaves_a_record_and_nothing_else(folders):
+    outcome = run_unit(UNIT, **folders, device="cpu", progress=False)
+    record = records.read(UNIT.path(folders["results"]))
+    assert outcome == Outcome(UNIT, "trained", f"{record['history'][-1]['test_accuracy']:.2f} %")
+    assert record["configuration"] == UNIT.configuration and record["configuration"]["augment"] == {
+        "pad": 2,
+        "flip": False,
+    }
+    assert [line["epoch"] for line in record["history"]] == [1, 2] and record["images"] == {"train": 150, "test": 50}
+    seconds = sum(line["seconds"] for line in record["history"])
+    assert record["images_per_second"] == pytest.approx(300 / seconds, abs=0.1)
+    assert record["device"] and record["versions"]["scipy"] and record["date"] and "commit" in record
+    assert not files(folders["work"])
+    assert run_unit(UNIT, **folders, device="cpu") == replace(outcome, state="done")
+
+
+def test_an_interrupted_unit_goes_on(folders, tmp_path, monkeypatch):
+    alone = {"results": tmp_path / "alone", "work": tmp_path / "work_alone"}
+    run_unit(UNIT, **alone, device="cpu", progress=False, keep=True)
+    assert (alone["work"] / "digits" / UNIT.name / "epoch-0002").is_dir()
+    with monkeypatch.context() as patch:
+        evaluate, calls = eamlib.training.evaluate, iter((1, 2))
+
+        def stopped_at_the_second(*arguments, **options):
+            if next(calls) == 2:
+                raise KeyboardInterrupt
+            return evaluate(*arguments, **options)
+
+        patch.setattr(eamlib.training, "evaluate", stopped_at_the_second)
+        with pytest.raises(KeyboardInterrupt, match="epoch-0001 is kept"):
+            run_unit(UNIT, **folders, device="cpu", progress=False)
+    assert not UNIT.path(folders["results"]).exists() and not list(folders["work"].rglob("*.lock"))
+    assert Forecast(**folders, device=pick_device("cpu")).epochs_left(UNIT) == 1
+    assert run_unit(UNIT, **folders, device="cpu", progress=False).state == "trained"
+    histories = [tiny.numbers(UNIT.record(place["results"])["history"]) for place in (folders, alone)]
+    assert histories[0] == histories[1]
+
+
+def test_a_unit_that_another_process_runs_is_left_to_it(folders):
+    with hold(folders["work"] / "digits" / f"{UNIT.name}.lock"):
+        outcome = run_unit(UNIT, **folders, device="cpu", progress=False)
+    assert outcome.state == "busy" and f"process {os.getpid()} on" in outcome.message
+    assert not folders["results"].exists()
+
+
+def test_two_processes_share_the_units(folders):
+    arguments = [sys.executable, "-m", "eamlib", "reproduce", "pooling", "--budget", "smoke", "--width", "0.25"]
+    arguments += ["--epochs", "1", "--seeds", "1", "--device", "cpu"]
+    arguments += ["--results", str(folders["results"]), "--work", str(folders["work"])]
+    environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    for unit in replace(PLAN, epochs=1, seeds=1).units(POOLING.rows):
+        assert sum(f"{unit.name}: trained" in text for text in printed) == 1
+
+
+def test_divergence_of_a_unit_does_not_stop_the_others(folders, monkeypatch, capsys):
+    fit = eamlib.papers.reproduce.fit
+
+    def bad_at_maximum(model, *arguments, **options):
+        if "pool=max" in repr(model):
+            raise FloatingPointError("the loss is no longer finite in epoch 1")
+        return fit(model, *arguments, **options)
+
+    monkeypatch.setattr(eamlib.papers.reproduce, "fit", bad_at_maximum)
+    assert command(folders, "pooling") == 1
+    printed = capsys.readouterr()
+    assert "maxpool-e1-seed0: diverged, the loss is no longer finite in epoch 1" in printed.out
+    assert "1 of 3 runs diverged: mobilenet_v1-x0.25-eam-rcr-maxpool-e1-seed0." in printed.err
+    assert printed.out.count(": trained, ") == 2 and "not run yet" in printed.out
+
+
+def test_the_command_trains_prints_and_saves_and_then_only_prints(folders, capsys):
+    assert command(folders, "pooling", seeds=2) == 0
+    first = capsys.readouterr().out
+    assert first.count(": trained, ") == 6 and "# Ding et al. 2021: how EAM pools" in first
+    path = folders["results"] / "tables" / "pooling-digits-smoke-x0.25-e1.md"
+    assert path.read_text(encoding="utf-8") in first and json.loads(path.with_suffix(".json").read_text())["rows"]
+    assert command(folders, "pooling", seeds=2) == 0
+    second = capsys.readouterr().out
+    assert "trained" not in second and path.read_text(encoding="utf-8") in second
+
+
+def test_shards_and_rows_do_their_part(folders, capsys):
+    assert command(folders, "pooling", "--shard", "2/2") == 0
+    assert files(folders["results"] / "digits") == ["mobilenet_v1-x0.25-eam-rcr-e1-seed0.json"]
+    assert command(folders, "pooling", "--row", "max", "--row", "max") == 0
+    assert len(files(folders["results"] / "digits")) == 2
+    assert command(folders, "pooling", "--shard", "1/2") == 0
+    assert capsys.readouterr().out.count(": trained, ") == 3
+
+
+def test_the_list_shows_what_is_done_and_the_minutes_that_are_left(folders, capsys):
+    assert command(folders, "pooling", "--row", "avg") == 0
+    capsys.readouterr()
+    before = files(folders["results"])
+    assert command(folders, "pooling", "--list", seeds=2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line.startswith("  ")}
+    assert rows["dynamic"][-4:-1] == ["0", "of", "2"] and rows["dynamic"][-1].startswith("~")
+    assert rows["avg"][-4:-1] == ["1", "of", "2"] and not rows["avg"][-1].startswith("~")
+    assert files(folders["results"]) == before and not files(folders["work"])
+
+
+def test_the_list_of_all_tables_counts_a_run_once(folders, capsys, monkeypatch):
+    monkeypatch.setattr(Forecast, "_timed", lambda forecast, unit: 60.0)
+    assert command(folders, "all", "--list", "--shard", "1/1", epochs=1) == 2  # ShuffleNetV2 has no such width
+    assert "fix_shuffle-x0.25-static cannot be built" in capsys.readouterr().err
+    options = ["--budget", "smoke", "--epochs", "1", "--seeds", "1", "--results", str(folders["results"])]
+    assert main(["reproduce", "all", "--list", *options, "--work", str(folders["work"])]) == 0
+    printed = capsys.readouterr().out
+    assert "In all 41.0 minutes" in printed and printed.count("0 of 1") == 51
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["poolin"], "table = 'poolin' is unknown. Did you mean 'pooling'"),
+        (["pooling", "--row", "mean"], "row = 'mean' is unknown."),
+        (["all", "--row", "max"], "--row = 'max' wants one table"),
+        (["pooling", "--shard", "3/2"], "--shard = '3/2' must be i/n"),
+        (["pooling", "--engine", "rai"], "--engine = 'rai' is unknown. Did you mean 'ray'"),
+        (["pooling", "--data", "imagenet100"], "--data = 'imagenet100' stays on disk"),
+        (["fix-dy"], "fix_shuffle-x0.25-static cannot be built"),
+    ],
+)
+def test_bad_arguments_are_named_before_anything_is_written(folders, arguments, message, capsys):
+    assert command(folders, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not folders["results"].exists() and not folders["work"].exists()
+
+
+def test_a_launcher_of_several_processes_is_refused(folders, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE is above 1"):
+        reproduce([UNIT], **folders)
+
+
+def test_ray_that_is_missing_is_named(folders, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert command(folders, "pooling", "--engine", "ray") == 2
+    assert "--engine ray needs Ray: pip install 'eamlib[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")  # Ray has warnings of its own
+def test_two_workers_of_ray_run_two_units_at_once(folders, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray leaves a token in the home folder
+    ray.init(num_cpus=2, include_dashboard=False, configure_logging=False)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    run = partial(run_unit, **folders, device="cpu", progress=False)
+
+    def meet_then_run(unit):
+        (tmp_path / f"{unit.name}.here").touch()
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("*.here"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return run(unit)
+
+    units = replace(PLAN, epochs=1).units([POOLING.row("avg")])
+    try:
+        outcomes = list(on_ray(units, meet_then_run))
+        assert ray.is_initialized()  # it was there before
+    finally:
+        ray.shutdown()
+    assert {(outcome.unit, outcome.state) for outcome in outcomes} == {(unit, "trained") for unit in units}
+    assert all(unit.record(folders["results"]) for unit in units)

@@ -1,0 +1,73 @@
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy")
+
+from scipy import stats
+
+from eamlib.papers.statistics import Paired, Summary, next_run, paired, seeds_needed, summarize
+
+
+def test_a_sample_by_hand():
+    found = summarize([90.0, 92.0, 94.0])
+    half = 4.302652729911275 * 2 / math.sqrt(3)  # Student's t, 2 degrees of freedom, 97.5 %
+    assert (found.n, found.mean, found.sd) == (3, 92.0, 2.0)
+    assert (found.low, found.high) == pytest.approx((92 - half, 92 + half))
+    assert next_run(found) == pytest.approx((92 - half * 2, 92 + half * 2))  # √(1 + 1/3) = 2 / √3
+
+
+def test_too_few_values_have_no_spread():
+    assert summarize([]) == Summary(0)
+    assert summarize([91.0]) == Summary(1, 91.0)
+    assert next_run(summarize([91.0])) is None
+
+
+def test_a_paired_difference_is_scipys():
+    ours, baseline = {0: 91.0, 1: 92.5, 2: 91.7, 7: 12.0}, {2: 91.1, 1: 91.2, 0: 90.7, 9: 99.0}
+    found = paired(ours, baseline)
+    theirs = stats.ttest_rel([91.0, 92.5, 91.7], [90.7, 91.2, 91.1])
+    assert (found.n, found.p) == (3, pytest.approx(theirs.pvalue))
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+    assert found.mean == pytest.approx((0.3 + 1.3 + 0.6) / 3)
+    # t = 0.7333 / (0.5132 / √3) = 2.475; with 2 degrees of freedom p = 1 − t / √(2 + t²)
+    t = found.mean / (found.sd / math.sqrt(3))
+    assert found.p == pytest.approx(1 - t / math.sqrt(2 + t**2))
+
+
+def test_no_pair_and_no_spread_have_no_p():
+    assert paired({0: 91.0}, {1: 91.0}) == Paired(0)
+    assert paired({0: 91.0}, {0: 90.0}) == Paired(1, 1.0)
+    same = paired({0: 91.1, 1: 92.2, 2: 93.3}, {0: 90.1, 1: 91.2, 2: 92.3})
+    assert same.mean == pytest.approx(1.0) and same.p is None
+
+
+@pytest.mark.parametrize(("difference", "sd", "n"), [(0.5, 0.5, 10), (0.5, 1.0, 34), (1.0, 0.5, 5), (-1.0, 0.5, 5)])
+def test_seeds_needed_are_those_of_the_tables(difference, sd, n):
+    # Cohen's d of 1, 0.5 and 2: 10, 34 and 5 pairs are what the usual tables of power give at 0.8 and 5 %.
+    assert seeds_needed(difference, sd) == n
+
+
+def test_seeds_needed_against_a_simulation():
+    generator = np.random.default_rng(0)
+    n = seeds_needed(0.4, 0.5)
+    power = [
+        (stats.ttest_1samp(generator.normal(0.4, 0.5, (20_000, pairs)), 0, axis=1).pvalue < 0.05).mean()
+        for pairs in (n - 1, n)
+    ]
+    assert power[0] < 0.81 and power[1] > 0.79 and power[0] < power[1]
+
+
+def test_seeds_that_nobody_trains():
+    assert seeds_needed(0.01, 1.0) is None and seeds_needed(0.0, 1.0) is None
+    assert seeds_needed(50.0, 1.0) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"sd": 0.0}, "sd = 0.0 must be"), ({"power": 1.0}, "power = 1.0 must be")],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        seeds_needed(**{"difference": 1.0, "sd": 1.0} | arguments)

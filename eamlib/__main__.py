@@ -116,13 +116,15 @@ def _parser() -> argparse.ArgumentParser:
         "figures against ours. A run that is recorded is never done again, and one that was interrupted goes on after "
         "its last finished epoch: repeat the same command as often as you like. Begin with --list.",
         epilog="Tables: baseline, channels, selection, pooling and output-size of the EAM paper; g_t and fix-dy of the "
-        "DyNet paper; all. "
+        "DyNet paper; tricks, our own, which takes the recipe apart; all. "
         "A first try, a minute on a CPU: reproduce pooling --budget smoke --width 0.25 --seeds 2. "
         "On a Slurm cluster: sbatch --array=1-8 --wrap 'python -m eamlib reproduce baseline --data cifar100 --budget "
         "full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same with --shard 1/2 --device cuda:0 and --shard 2/2 "
         "--device cuda:1.",
     )
-    reproduce.add_argument("table", help="baseline, channels, selection, pooling, output-size, g_t, fix-dy or all")
+    reproduce.add_argument(
+        "table", help="baseline, channels, selection, pooling, output-size, g_t, fix-dy, tricks or all"
+    )
     reproduce.add_argument(
         "--list", action="store_true", help="train nothing: show the rows, what is done and the minutes that are left"
     )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from eamlib._checks import number_between, one_of, positive_int, positive_number
 
-WARM_UP = 0.1  # of all steps: the learning rate rises, the temperature falls
+TEMPERATURE_FALLS = 0.1  # the share of all steps that it takes
+SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("float32", "bf16", "fp16")
 
 
@@ -19,13 +20,16 @@ PRECISIONS = ("float32", "bf16", "fp16")
 class Recipe:
     """How a network is trained. A step is counted from 0.
 
-    SGD with Nesterov momentum 0.9; the learning rate rises over the first tenth of the steps and falls to nearly 0
-    along a cosine. Weight decay spares normalisation and biases.
+    SGD with Nesterov momentum; the learning rate rises, and falls to nearly 0 along a cosine. Weight decay spares
+    normalisation and biases.
 
     Attributes:
         epochs: passes over the training images.
         batch_size: images of a step, whatever the number of devices and parts they are spread over.
         learning_rate: its maximum.
+        schedule: ``"cosine"``, or ``"constant"`` to stay at the maximum once it is reached.
+        warm_up: the share of all steps over which the learning rate rises, 0 to 1; 0 begins with the maximum.
+        momentum: of SGD, 0 to 1, Nesterov's; 0 is plain SGD.
         weight_decay: of the weights of convolutions and linear layers.
         label_smoothing: the share of a label that is spread over all classes, 0 to 1.
         seed: of the order of the images and of the augmentation. Seed the weights yourself, before the model is made.
@@ -50,6 +54,9 @@ class Recipe:
     epochs: int
     batch_size: int = 64
     learning_rate: float = 0.1
+    schedule: str = "cosine"
+    warm_up: float = 0.1
+    momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
     seed: int = 0
@@ -63,6 +70,9 @@ class Recipe:
         positive_int("epochs", self.epochs)
         positive_int("batch_size", self.batch_size)
         positive_number("learning_rate", self.learning_rate)
+        one_of("schedule", self.schedule, SCHEDULES)
+        number_between("warm_up", self.warm_up, 0, 1)
+        number_between("momentum", self.momentum, 0, 1)
         number_between("weight_decay", self.weight_decay, 0, math.inf)
         number_between("label_smoothing", self.label_smoothing, 0, 1)
         if self.augment is not None and not callable(self.augment):
@@ -81,21 +91,24 @@ class Recipe:
         for name, parameter in model.named_parameters():
             (spared if parameter.dim() <= 1 or name.endswith("bias") else decayed).append(parameter)
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-        return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.momentum > 0)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """From 1/25 of the maximum up to it, then down to 1/250,000 of it, each along half a cosine."""
+        """From 1/25 of the maximum up to it, then down to 1/250,000 of it, each along half a cosine; or, where the
+        schedule is constant, from there on the maximum."""
         steps = max(2, steps)  # up and down take two at least
-        top = WARM_UP * steps - 1
+        top = self.warm_up * steps - 1
         if 0 < top >= step:
             start, end, way = self.learning_rate / 25, self.learning_rate, step / top
+        elif self.schedule == "constant":
+            return self.learning_rate
         else:
             start, end, way = self.learning_rate, self.learning_rate / 25 / 1e4, (step - top) / (steps - 1 - top)
         return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
     def temperature_at(self, step: int, steps: int) -> float:
         """From ``temperature`` to 1 along a line."""
-        return 1 + (self.temperature - 1) * max(0.0, 1 - step / (WARM_UP * steps))
+        return 1 + (self.temperature - 1) * max(0.0, 1 - step / (TEMPERATURE_FALLS * steps))
 
     def ema_at(self, step: int) -> float:
         """``ema``, but less during the first steps, or the average would long remember the random start."""

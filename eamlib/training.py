@@ -85,8 +85,8 @@ def fit(
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
         recipe: what the result depends on, by the names of :class:`eamlib.recipe.Recipe`: ``epochs``, which is
-            required, ``batch_size``, ``learning_rate``, ``weight_decay``, ``label_smoothing``, ``seed``, ``augment``,
-            ``temperature``, ``ema``, ``precision``, ``accumulate``.
+            required, ``batch_size``, ``learning_rate``, ``schedule``, ``warm_up``, ``momentum``, ``weight_decay``,
+            ``label_smoothing``, ``seed``, ``augment``, ``temperature``, ``ema``, ``precision``, ``accumulate``.
 
     Returns:
         One dict an epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch), ``train_accuracy`` (while training),

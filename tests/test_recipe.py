@@ -26,6 +26,18 @@ def test_a_short_run_has_a_learning_rate_too(steps):
     assert all(0 < rate <= 0.1 for rate in rates) and max(rates) > 0.05
 
 
+def test_the_learning_rate_can_stay_at_its_maximum_or_begin_there():
+    constant = Recipe(epochs=1, schedule="constant")
+    assert [constant.learning_rate_at(step, 100) for step in (0, 9, 10, 99)] == [0.1 / 25, 0.1, 0.1, 0.1]
+    rates = [Recipe(epochs=1, warm_up=0.0).learning_rate_at(step, 100) for step in range(100)]
+    assert rates == sorted(rates, reverse=True) and rates[0] == pytest.approx(0.1, rel=1e-3) and rates[-1] < 1e-6
+
+
+def test_without_momentum_there_is_plain_sgd():
+    [group, _] = Recipe(epochs=1, momentum=0.0).optimizer(nn.Linear(2, 2)).param_groups
+    assert (group["momentum"], group["nesterov"]) == (0.0, False)
+
+
 def test_the_temperature_falls_along_a_line_to_1():
     recipe = Recipe(epochs=1, temperature=31.0)
     assert [recipe.temperature_at(step, 100) for step in (0, 5, 10, 99)] == [31, 16, 1, 1]
@@ -52,6 +64,10 @@ def test_normalisation_and_biases_do_not_decay():
         ("batch_size", 0),
         ("learning_rate", 0),
         ("learning_rate", math.nan),
+        ("schedule", "linear"),
+        ("warm_up", 1.0),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
         ("weight_decay", -1e-4),
         ("weight_decay", math.inf),
         ("label_smoothing", 1.0),

@@ -6,6 +6,8 @@ network here.
 
 Zhang et al. 2020 (DyNet), https://arxiv.org/abs/2004.10694: two ablations. Their accuracies, on ImageNet, are not in
 the text of the paper that we hold; they are None, never guessed.
+
+One more table is of no paper: what each part of our recipe is good for.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 
 from eamlib._checks import one_of
 
-EAM, DYNET = "Ding et al. 2021", "Zhang et al. 2020"
+EAM, DYNET, OURS = "Ding et al. 2021", "Zhang et al. 2020", "This book"
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,11 @@ class Row:
         title: for the reader.
         network, conv, width_mult, options: for :func:`eamlib.create_model`; options that are the default are left out,
             so that a row which repeats another has the same ones.
-        printed: top-1 accuracy in percent by data set; None where the figure is not in the text that we hold.
+        printed: top-1 accuracy in percent by data set; None where the figure is not in the text that we hold. Empty
+            where the row is ours.
         baseline: the name of the row in this table that it is compared with; None for a baseline.
+        changes: what is other than usual in the recipe (:mod:`eamlib.papers.units`), by the names of
+            :class:`eamlib.recipe.Recipe`; an ``augment`` of None is none.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Row:
     printed: Mapping[str, float | None]
     options: Mapping[str, object] = field(default_factory=dict)
     baseline: str | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Table:
         title: what is varied.
         paper: authors and year.
         number: its place among the tables of the paper's text, which has no captions for us; None where not even the
-            table is in it.
+            table is in it, and of our own.
         rows: in the paper's order.
         remark: what a reader of the figures should know.
     """
@@ -91,14 +97,15 @@ def _printed(cifar10: float, cifar100: float, imagenet100: float) -> dict[str, f
 
 
 def _baseline_row(network: str, width: float, conv: str, *printed: float, baseline: str | None = None) -> Row:
-    """A row of the first table; ``baseline`` is the conv that it is compared with, at the same width."""
+    """A row of the first table; ``baseline`` is the conv that it is compared with, at the same width. Without printed
+    figures it is ours."""
     return Row(
         name=f"{network}-x{width:g}-{conv}",
         title=f"{_TITLES[network]} ×{width}, {_CONVS[conv]}",
         network=network,
         conv=conv,
         width_mult=width,
-        printed=_printed(*printed),
+        printed=_printed(*printed) if printed else {},
         options={"expand_first": True} if network == "mobilenet_v2" else {},
         baseline=baseline and f"{network}-x{width:g}-{baseline}",
     )
@@ -125,20 +132,24 @@ _BASELINE = Table(
         _baseline_row("mobilenet_v1", 1.0, "dynamic", 93.99, 74.76, 75.94, baseline="static"),
         _baseline_row("mobilenet_v1", 1.0, "eam-rcr", 93.61, 74.83, 76.37, baseline="dynamic"),
         _baseline_row("mobilenet_v1", 1.0, "eam-cgr", 93.93, 75.21, 76.11, baseline="dynamic"),
-        _baseline_row("mobilenet_v1", 0.75, "dynamic", 93.50, 73.54, 74.14),
+        _baseline_row("mobilenet_v1", 0.75, "static"),
+        _baseline_row("mobilenet_v1", 0.75, "dynamic", 93.50, 73.54, 74.14, baseline="static"),
         _baseline_row("mobilenet_v1", 0.75, "eam-rcr", 93.49, 73.88, 74.67, baseline="dynamic"),
         _baseline_row("mobilenet_v1", 0.75, "eam-cgr", 93.55, 74.04, 74.51, baseline="dynamic"),
-        _baseline_row("mobilenet_v1", 0.5, "dynamic", 93.15, 72.31, 72.27),
+        _baseline_row("mobilenet_v1", 0.5, "static"),
+        _baseline_row("mobilenet_v1", 0.5, "dynamic", 93.15, 72.31, 72.27, baseline="static"),
         _baseline_row("mobilenet_v1", 0.5, "eam-rcr", 92.70, 72.85, 72.93, baseline="dynamic"),
         _baseline_row("mobilenet_v1", 0.5, "eam-cgr", 92.78, 72.42, 72.15, baseline="dynamic"),
-        _baseline_row("mobilenet_v1", 0.25, "dynamic", 91.14, 68.30, 66.76),
+        _baseline_row("mobilenet_v1", 0.25, "static"),
+        _baseline_row("mobilenet_v1", 0.25, "dynamic", 91.14, 68.30, 66.76, baseline="static"),
         _baseline_row("mobilenet_v1", 0.25, "eam-rcr", 91.01, 68.61, 68.50, baseline="dynamic"),
         _baseline_row("mobilenet_v1", 0.25, "eam-cgr", 91.12, 68.71, 67.25, baseline="dynamic"),
         _baseline_row("mobilenet_v2", 1.0, "static", 93.60, 74.90, 77.66),
         _baseline_row("mobilenet_v2", 1.0, "dynamic", 94.09, 75.50, 78.11, baseline="static"),
         _baseline_row("mobilenet_v2", 1.0, "eam-rcr", 94.07, 75.23, 78.67, baseline="dynamic"),
         _baseline_row("mobilenet_v2", 1.0, "eam-cgr-max", 94.22, 75.44, 78.26, baseline="dynamic"),
-        _baseline_row("mobilenet_v3_small", 1.0, "dynamic", 91.97, 73.10, 69.22),
+        _baseline_row("mobilenet_v3_small", 1.0, "static"),
+        _baseline_row("mobilenet_v3_small", 1.0, "dynamic", 91.97, 73.10, 69.22, baseline="static"),
         _baseline_row("mobilenet_v3_small", 1.0, "eam-rcr", 91.93, 72.14, 69.65, baseline="dynamic"),
         _baseline_row("mobilenet_v3_small", 1.0, "eam-cgr-max", 92.13, 72.42, 70.64, baseline="dynamic"),
         _baseline_row("mobilenet_v3_large", 1.0, "static", 93.70, 75.20, 76.36),
@@ -146,8 +157,9 @@ _BASELINE = Table(
         _baseline_row("mobilenet_v3_large", 1.0, "eam-rcr", 94.00, 74.77, 76.62, baseline="dynamic"),
         _baseline_row("mobilenet_v3_large", 1.0, "eam-cgr-max", 94.20, 75.15, 76.37, baseline="dynamic"),
     ),
-    "The paper prints no static MobileNetV3-small and no static network narrower than ×1.0. Its cost table gives the "
-    "78.26 of MobileNetV2 with CGR-MAX to CGR. MobileNetV2 has the extra expansion that its printed counts need.",
+    "The paper has no static MobileNetV3-small and no static network narrower than ×1.0: those rows are ours. Its cost "
+    "table gives the 78.26 of MobileNetV2 with CGR-MAX to CGR. MobileNetV2 has the extra expansion that its printed "
+    "counts need.",
 )
 _CHANNELS = Table(
     "channels",
@@ -230,6 +242,35 @@ _FIX_DY = Table(
     f"{_UNKNOWN} The widths are those whose printed counts come out.",
 )
 
+
+def _trick_row(name: str, title: str, conv: str = "static", baseline: str | None = "all", **changes) -> Row:
+    """A row of our own table: MobileNetV1 ×0.25, trained as all rows of all tables are but for ``changes``."""
+    return Row(name, title, "mobilenet_v1", conv, 0.25, {}, baseline=baseline, changes=changes)
+
+
+_TRICKS = Table(
+    "tricks",
+    "what each part of the recipe is good for, in MobileNetV1 ×0.25",
+    OURS,
+    None,
+    (
+        _trick_row("all", "static, the whole recipe", baseline=None),
+        _trick_row("no-warm-up", "no warm-up", warm_up=0.0),
+        _trick_row("constant", "a constant learning rate after warm-up", schedule="constant"),
+        _trick_row("no-momentum", "no momentum", momentum=0.0),
+        _trick_row("no-weight-decay", "no weight decay", weight_decay=0.0),
+        _trick_row("no-label-smoothing", "no label smoothing", label_smoothing=0.0),
+        _trick_row("no-augment", "no augmentation", augment=None),
+        _trick_row("ema", "and the weights averaged, decay 0.99", ema=0.99),
+        _trick_row("bf16", "mixed precision, bfloat16", precision="bf16"),
+        _trick_row("dynamic", "DyNet (Ding), the whole recipe", "dynamic", baseline=None),
+        _trick_row(
+            "no-temperature", "DyNet (Ding), temperature 1 from the start", "dynamic", "dynamic", temperature=None
+        ),
+    ),
+)
+
 TABLES = {
-    table.name: table for table in (_BASELINE, _CHANNELS, _SELECTION, _POOLING, _OUTPUT_SIZE, _GROUP_SIZE, _FIX_DY)
+    table.name: table
+    for table in (_BASELINE, _CHANNELS, _SELECTION, _POOLING, _OUTPUT_SIZE, _GROUP_SIZE, _FIX_DY, _TRICKS)
 }

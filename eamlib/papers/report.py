@@ -79,7 +79,9 @@ def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
         return "not run yet"
     reasons = []
     printed = row.printed.get(plan.data)
-    if printed is None:
+    if not row.printed:
+        reasons.append("in no paper")
+    elif printed is None:
         reasons.append("other data")
     if plan.width not in (None, row.width_mult):
         reasons.append(f"width {plan.width:g} for {row.width_mult:g}")
@@ -184,7 +186,7 @@ def _printed_difference(table: Table, row: Row, data: str) -> float | None:
 
 
 def _paper_cell(table: Table, row: Row, data: str) -> str:
-    if row.printed[data] is None:
+    if row.printed.get(data) is None:
         return "–"
     difference = _printed_difference(table, row, data)
     return f"{row.printed[data]:.2f}" + ("" if difference is None else f" ({_number(difference, '+.2f')})")

@@ -53,6 +53,7 @@ class Unit:
         data: name of an image set in memory.
         epochs: passes over its training images.
         seed: of weights, RCR's draw, order and augmentation.
+        changes: what is other than usual in the recipe; in a fixed order.
     """
 
     model: str
@@ -62,12 +63,14 @@ class Unit:
     data: str
     epochs: int
     seed: int
+    changes: tuple[tuple[str, object], ...] = ()
 
     @classmethod
     def of(cls, configuration: dict) -> Unit:
         """The unit with this configuration."""
-        plain = {name: configuration[name] for name in cls.__dataclass_fields__}
-        return cls(**plain | {"options": tuple(sorted(configuration["options"].items()))})
+        plain = {name: configuration[name] for name in cls.__dataclass_fields__ if name in configuration}
+        mappings = {name: tuple(sorted(configuration.get(name, {}).items())) for name in ("options", "changes")}
+        return cls(**plain | mappings)
 
     @property
     def network(self) -> str:
@@ -77,26 +80,36 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``: no two units of one data set share it."""
-        return f"{self.network}-e{self.epochs}-seed{self.seed}"
+        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``, and ``mobilenet_v1-x0.25-static-no_augment-e30-seed0`` where
+        the recipe is changed: no two units of one data set share it."""
+        changes = [f"{name}_{value}" if value else f"no_{name}" for name, value in self.changes]
+        return "-".join([self.network, *changes, f"e{self.epochs}", f"seed{self.seed}"])
 
     @property
     def recipe(self) -> dict:
         """The keyword arguments of :func:`eamlib.training.fit` that the result depends on."""
-        return {
-            "epochs": self.epochs,
-            **RECIPE,
-            "temperature": TEMPERATURE if self.conv == "dynamic" or self.conv.startswith("eam-") else None,
-            "augment": functools.partial(augment, **data.AUGMENTATIONS[self.data]),
-            "seed": self.seed,
-        }
+        recipe = self._plain_recipe
+        shifts = recipe["augment"]
+        return recipe | {"augment": None if shifts is None else functools.partial(augment, **shifts)}
 
     @property
     def configuration(self) -> dict:
         """All that the result depends on, as a record holds it."""
         network = {"model": self.model, "conv": self.conv, "width_mult": self.width_mult, "options": dict(self.options)}
-        recipe = self.recipe | {"augment": data.AUGMENTATIONS[self.data]}
-        return network | {"stem_stride": 1, "data": self.data} | recipe
+        changes = {"changes": dict(self.changes)} if self.changes else {}
+        return network | {"stem_stride": 1, "data": self.data} | self._plain_recipe | changes
+
+    @property
+    def _plain_recipe(self) -> dict:
+        """With the augmentation's arguments for the augmentation."""
+        return {
+            "epochs": self.epochs,
+            **RECIPE,
+            "temperature": TEMPERATURE if self.conv == "dynamic" or self.conv.startswith("eam-") else None,
+            "augment": data.AUGMENTATIONS[self.data],
+            "seed": self.seed,
+            **dict(self.changes),
+        }
 
     def build(self) -> nn.Module:
         """The network, with fresh weights."""
@@ -157,7 +170,8 @@ class Plan:
     def unit(self, row: Row, seed: int) -> Unit:
         """The run of a row."""
         width = row.width_mult if self.width is None else self.width
-        return Unit(row.network, row.conv, width, tuple(sorted(row.options.items())), self.data, self.epochs, seed)
+        options, changes = (tuple(sorted(mapping.items())) for mapping in (row.options, row.changes))
+        return Unit(row.network, row.conv, width, options, self.data, self.epochs, seed, changes)
 
     def units(self, rows: Iterable[Row]) -> list[Unit]:
         """The runs of ``rows``, each once; seed by seed, so that all rows can soon be compared."""

@@ -3,6 +3,7 @@ import pytest
 from eamlib import data
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.units import SIZES, Plan, Unit, check, plan, shard
+from eamlib.recipe import Recipe
 
 EVERY_ROW = [row for table in TABLES.values() for row in table.rows]
 PLAN = Plan("smoke", "digits", 6)
@@ -14,6 +15,8 @@ def test_names_are_readable_and_no_two_units_share_one():
     assert PLAN.unit(TABLES["output-size"].row("p3"), 0).name == "mobilenet_v1-x1-eam-rcr-p3-e6-seed0"
     assert PLAN.unit(TABLES["g_t"].row("g2"), 0).name == "dy_mobile-x1-dynet-g2-e6-seed0"
     assert PLAN.unit(TABLES["g_t"].row("g6"), 0).name == "dy_mobile-x1-dynet-e6-seed0"
+    assert PLAN.unit(TABLES["tricks"].row("no-augment"), 0).name == "mobilenet_v1-x0.25-static-no_augment-e6-seed0"
+    assert PLAN.unit(TABLES["tricks"].row("ema"), 0).name == "mobilenet_v1-x0.25-static-ema_0.99-e6-seed0"
     units = {*PLAN.units(EVERY_ROW), *Plan("smoke", "digits", 6, width=0.25).units(TABLES["pooling"].rows)}
     assert len({unit.name for unit in units}) == len(units)
 
@@ -37,9 +40,18 @@ def test_every_set_in_memory_has_its_sizes():
 
 
 def test_rows_with_a_kernel_attention_have_a_temperature():
-    temperatures = {row.conv: PLAN.unit(row, 0).configuration["temperature"] for row in EVERY_ROW}
+    temperatures = {row.conv: PLAN.unit(row, 0).configuration["temperature"] for row in EVERY_ROW if not row.changes}
     assert {conv for conv, temperature in temperatures.items() if temperature is None} == {"static", "dynet"}
     assert set(temperatures.values()) == {None, 30.0}
+
+
+def test_a_change_reaches_the_recipe_and_nothing_else():
+    usual, without = (PLAN.unit(TABLES["tricks"].row(name), 0).recipe for name in ("all", "no-augment"))
+    assert callable(usual["augment"]) and without["augment"] is None
+    constant = PLAN.unit(TABLES["tricks"].row("constant"), 0)
+    assert Recipe(**constant.recipe).schedule == "constant"
+    assert constant.configuration["changes"] == {"schedule": "constant"}
+    assert {name for name in without if without[name] is None} == {"augment", "temperature"}
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 1000])

@@ -163,6 +163,18 @@ def _parser() -> argparse.ArgumentParser:
     spread.add_argument("--keep", action="store_true", help="keep the last checkpoints of finished runs, too")
     reproduce.set_defaults(run=_reproduce)
 
+    publish = commands.add_parser(
+        "publish",
+        help="make small weights and a model card of a recorded run",
+        description="Write the weights of a recorded run as safetensors in float16, and a model card with their test "
+        "accuracy, below RESULTS/weights. Its checkpoint must have been kept: reproduce --keep.",
+    )
+    publish.add_argument("record", help="the run's record, results/DATA/NAME.json")
+    publish.add_argument(
+        "--work", default="runs", metavar="DIR", help="where the checkpoints are (default: %(default)s)"
+    )
+    publish.set_defaults(run=_publish)
+
     bench = commands.add_parser(
         "bench",
         help="measure the time and memory of dynamic convolutions",
@@ -387,6 +399,13 @@ def _reproduce(options: argparse.Namespace) -> None:
         print(f"\n{report.markdown(built)}\nSaved as {report.save(built, options.results)}.")
     if diverged:
         raise FloatingPointError(f"{len(diverged)} of {len(units)} runs diverged: {', '.join(diverged)}.")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from eamlib.papers import weights
+
+    path = weights.publish(options.record, work=options.work)
+    print(f"{path} ({path.stat().st_size / 1e6:.2f} MB)\n\n{path.with_suffix('.md').read_text(encoding='utf-8')}")
 
 
 def _list_units(options: argparse.Namespace, wanted, rows, units) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -12,6 +11,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import torch
+
+from eamlib.files import replace
 
 
 def provenance(device: torch.device | str, *packages: str) -> dict:
@@ -52,11 +53,8 @@ def refuse_existing(path: str | Path) -> Path:
 
 
 def write(record: dict, path: str | Path) -> None:
-    """Write a record as JSON, aside and then renamed, so that no half of it is ever seen."""
-    path = refuse_existing(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(aside, path)
+    """Write a record as JSON."""
+    replace(refuse_existing(path), json.dumps(record, indent=1) + "\n")
 
 
 def read(path: str | Path) -> dict:
@@ -73,7 +71,15 @@ def read(path: str | Path) -> dict:
 
 
 def published(name: str) -> dict:
-    """Read a record that comes with the book: from ``results/`` in a checkout, else from the repository.
+    """Read a record that comes with the book.
+
+    Args and errors are those of :func:`published_bytes`.
+    """
+    return json.loads(published_bytes(name))
+
+
+def published_bytes(name: str) -> bytes:
+    """Read a file that comes with the book: from ``results/`` in a checkout, else from the repository.
 
     Args:
         name: its path below ``results/``.
@@ -83,13 +89,13 @@ def published(name: str) -> dict:
     """
     local = Path(__file__).parents[1] / "results" / name
     if local.exists():
-        return read(local)
+        return local.read_bytes()
     address = next(
         url.split(", ")[1] for url in metadata("eamlib").get_all("Project-URL") if url.startswith("Repository")
     )
     raw = address.replace("github.com", "raw.githubusercontent.com")
     with urlopen(f"{raw}/main/results/{name}") as response:
-        return json.load(response)
+        return response.read()
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from eamlib.budget import BUDGETS
+from eamlib.files import replace
 from eamlib.papers.accuracy import TABLES, Row, Table
 from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
 from eamlib.papers.units import RECIPE, Plan
@@ -162,8 +162,8 @@ def save(built: dict, results: str | Path) -> Path:
     """Write a table of :func:`build` as Markdown and as JSON; the path of the first."""
     path = Path(results) / "tables" / f"{built['table']}-{Plan(**built['plan']).label}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, markdown(built))
-    _replace(path.with_name(f"{path.stem}.json"), json.dumps(built, indent=1, ensure_ascii=False) + "\n")
+    replace(path, markdown(built))
+    replace(path.with_name(f"{path.stem}.json"), json.dumps(built, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -224,9 +224,3 @@ def _aligned(lines: list[list[str]]) -> list[str]:
 def _rounded(values: dict) -> dict:
     """To a millionth: the last bits of a logarithm or a distribution are another machine's."""
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
-
-
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -1,0 +1,131 @@
+"""Small trained networks that come with the book: weights in half precision, a model card beside each.
+
+``python -m eamlib publish RECORD`` makes both of a run whose checkpoint was kept (``reproduce --keep``), and
+:func:`load` brings the network back, on any machine. The file is safetensors: numbers, and the run's configuration as
+text. Nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from eamlib import checkpoint, data, records
+from eamlib.files import replace
+from eamlib.papers.units import SIZES, Unit
+from eamlib.training import evaluate, pixel_statistics
+
+FOLDER = "weights"  # below the results
+
+
+def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
+    """Write the trained weights of a recorded run, and their card.
+
+    The floating-point numbers are rounded to float16, which halves the file; the card has the test accuracy of what is
+    left, measured now, beside the one that the record has.
+
+    Args:
+        record: path of the run's record, ``RESULTS/DATA/NAME.json``.
+        work: folder of checkpoints, as in :func:`eamlib.papers.reproduce.run_unit`.
+
+    Returns:
+        Path of the weights, ``RESULTS/weights/DATA/NAME.safetensors``; the card has the suffix ``.md``.
+
+    Raises:
+        FileNotFoundError: if there is no such record, no checkpoint of the run, or no data to test with.
+        FileExistsError: if it is published already.
+        ValueError: if the record is not of a reproduction, or the checkpoint is of another run, or unfinished.
+    """
+    from safetensors.torch import save
+
+    record = Path(record)
+    content = records.read(record)
+    if "options" not in content.get("configuration", {}):
+        raise ValueError(f"record = '{record}' is not of a reproduction; allowed are the records that it writes.")
+    unit = Unit.of(content["configuration"])
+    path = record.absolute().parents[1] / FOLDER / unit.data / f"{unit.name}.safetensors"
+    if path.exists():
+        raise FileExistsError(f"{path} exists; what is published is never overwritten. Move it away first.")
+    kept = Path(work) / unit.data / unit.name
+    found = checkpoint.latest(kept)
+    if found is None:
+        raise FileNotFoundError(f"{kept} holds no checkpoint of {unit.name}: it is left there by reproduce --keep.")
+    if found.state["history"] != content["history"]:
+        raise ValueError(f"{found.path} is of another run than record = '{record}', or it is unfinished.")
+
+    halves = {name: _half(tensor) for name, tensor in found.weights.get("average", found.weights["weights"]).items()}
+    model = unit.build()
+    model.load_state_dict(halves)
+    mean, std = pixel_statistics(data.load(unit.data))
+    accuracy = evaluate(model, data.load(unit.data, train=False), mean=mean, std=std)
+    about = {"configuration": json.dumps(content["configuration"]), "test_accuracy": f"{accuracy:.2f}"}
+    binary = save(halves, metadata=about)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path.with_suffix(".md"), _card(unit, content, accuracy, len(binary)))
+    replace(path, binary)
+    return path
+
+
+def load(name: str) -> nn.Module:
+    """A network that comes with the book, in eval mode, on the CPU, in float32.
+
+    Args:
+        name: of the run below its data: ``"fashion_mnist/mobilenet_v1-x0.25-eam-rcr-e5-seed0"``.
+
+    Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images.
+
+    Raises:
+        OSError: if it is neither in this checkout nor in the repository.
+    """
+    from safetensors.torch import load as from_safetensors
+
+    binary = records.published_bytes(f"{FOLDER}/{name}.safetensors")
+    length = int.from_bytes(binary[:8], "little")
+    about = json.loads(binary[8 : 8 + length])["__metadata__"]
+    model = Unit.of(json.loads(about["configuration"])).build()
+    model.load_state_dict(from_safetensors(binary))
+    return model.eval()
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+
+
+def _card(unit: Unit, record: dict, accuracy: float, size: int) -> str:
+    configuration, last = record["configuration"], record["history"][-1]
+    options = "".join(f", {name} {value}" for name, value in unit.options)
+    recipe = "\n".join(
+        f"| {name.replace('_', ' ')} | {value} |"
+        for name, value in configuration.items()
+        if name not in ("model", "conv", "width_mult", "options", "data", "changes")
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"""# {unit.name}
+
+`{unit.model}` ×{unit.width_mult:g} with `conv="{unit.conv}"`{options}, trained on `{unit.data}`:
+{size / 1e6:.2f} MB, weights in float16, safetensors.
+
+```python
+from eamlib.papers import weights
+
+model = weights.load("{unit.data}/{unit.name}")
+```
+
+**Input**: `[B, 3, 32, 32]`, pixels from 0 to 1, normalised with the training set's mean and standard deviation
+(`eamlib.training.pixel_statistics`). **Output**: a logit for each of the {SIZES[unit.data][2]} classes.
+
+**Test accuracy**: {accuracy:.2f} % of these weights; {last["test_accuracy"]:.2f} % of the same before they were rounded
+(recorded run: {record["device"]}; {versions}; commit {record["commit"]}; {record["date"]}).
+
+**Meant for** the chapters on redundancy, and for trying out the library without training. It is a small network after
+a short training, one seed of several: no measure of what the architecture can reach, and fit for no other use.
+
+| trained with | |
+|---|---|
+{recipe}
+
+The same licence as the code. The data have their own.
+"""

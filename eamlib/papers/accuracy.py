@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from eamlib._checks import one_of
 
 EAM, DYNET, OURS = "Ding et al. 2021", "Zhang et al. 2020", "This book"
+OTHERWISE = "otherwise"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Row:
             where the row is ours.
         baseline: the name of the row in this table that it is compared with; None for a baseline.
         changes: what is other than usual in the recipe (:mod:`eamlib.papers.units`), by the names of
-            :class:`eamlib.recipe.Recipe`; an ``augment`` of None is none.
+            :class:`eamlib.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off, and off
+            where it is on.
     """
 
     name: str
@@ -260,7 +262,7 @@ _TRICKS = Table(
         _trick_row("no-momentum", "no momentum", momentum=0.0),
         _trick_row("no-weight-decay", "no weight decay", weight_decay=0.0),
         _trick_row("no-label-smoothing", "no label smoothing", label_smoothing=0.0),
-        _trick_row("no-augment", "no augmentation", augment=None),
+        _trick_row("augment", "crops and flips, or none where the recipe has them", augment=OTHERWISE),
         _trick_row("ema", "and the weights averaged, decay 0.99", ema=0.99),
         _trick_row("bf16", "mixed precision, bfloat16", precision="bf16"),
         _trick_row("dynamic", "DyNet (Ding), the whole recipe", "dynamic", baseline=None),

@@ -20,11 +20,15 @@ from eamlib._checks import positive_int, positive_number
 from eamlib.augment import augment
 from eamlib.budget import BUDGETS, budget
 from eamlib.models import create_model
-from eamlib.papers.accuracy import Row
+from eamlib.papers.accuracy import OTHERWISE, Row
 
-# How every row is trained, beside the augmentation of data.AUGMENTATIONS. Neither paper's recipe for small images is in
+# How every row is trained. Neither paper's recipe for small images is in
 # the text that we hold: these are the usual values for CIFAR.
 RECIPE = {"batch_size": 128, "learning_rate": 0.1, "weight_decay": 5e-4, "label_smoothing": 0.1}
+# Crops and flips (data.AUGMENTATIONS) from so many epochs on. Before, a network has not yet learned the images as they
+# are: on 10,000 held-out training images of Fashion-MNIST, static MobileNetV1 ×0.25 had 92.3 % after 5 epochs without
+# them and 90.6 % with them.
+AUGMENT_FROM = 20
 TEMPERATURE = 30.0  # at the start, of rows with a kernel attention (Chen et al. 2020, section 3.2)
 
 # Training images, test images, classes: so that a plan can be made before anything is downloaded.
@@ -80,7 +84,7 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``, and ``mobilenet_v1-x0.25-static-no_augment-e30-seed0`` where
+        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``, and ``mobilenet_v1-x0.25-static-no_momentum-e30-seed0`` where
         the recipe is changed: no two units of one data set share it."""
         changes = [f"{name}_{value}" if value else f"no_{name}" for name, value in self.changes]
         return "-".join([self.network, *changes, f"e{self.epochs}", f"seed{self.seed}"])
@@ -102,13 +106,15 @@ class Unit:
     @property
     def _plain_recipe(self) -> dict:
         """With the augmentation's arguments for the augmentation."""
+        changes = dict(self.changes)
+        augmented = (self.epochs >= AUGMENT_FROM) != (changes.pop("augment", None) == OTHERWISE)
         return {
             "epochs": self.epochs,
             **RECIPE,
             "temperature": TEMPERATURE if self.conv == "dynamic" or self.conv.startswith("eam-") else None,
-            "augment": data.AUGMENTATIONS[self.data],
+            "augment": data.AUGMENTATIONS[self.data] if augmented else None,
             "seed": self.seed,
-            **dict(self.changes),
+            **changes,
         }
 
     def build(self) -> nn.Module:

@@ -2,7 +2,7 @@ import pytest
 
 from eamlib import data
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.units import SIZES, Plan, Unit, check, plan, shard
+from eamlib.papers.units import AUGMENT_FROM, SIZES, Plan, Unit, check, plan, shard
 from eamlib.recipe import Recipe
 
 EVERY_ROW = [row for table in TABLES.values() for row in table.rows]
@@ -15,7 +15,7 @@ def test_names_are_readable_and_no_two_units_share_one():
     assert PLAN.unit(TABLES["output-size"].row("p3"), 0).name == "mobilenet_v1-x1-eam-rcr-p3-e6-seed0"
     assert PLAN.unit(TABLES["g_t"].row("g2"), 0).name == "dy_mobile-x1-dynet-g2-e6-seed0"
     assert PLAN.unit(TABLES["g_t"].row("g6"), 0).name == "dy_mobile-x1-dynet-e6-seed0"
-    assert PLAN.unit(TABLES["tricks"].row("no-augment"), 0).name == "mobilenet_v1-x0.25-static-no_augment-e6-seed0"
+    assert PLAN.unit(TABLES["tricks"].row("no-momentum"), 0).name == "mobilenet_v1-x0.25-static-no_momentum-e6-seed0"
     assert PLAN.unit(TABLES["tricks"].row("ema"), 0).name == "mobilenet_v1-x0.25-static-ema_0.99-e6-seed0"
     units = {*PLAN.units(EVERY_ROW), *Plan("smoke", "digits", 6, width=0.25).units(TABLES["pooling"].rows)}
     assert len({unit.name for unit in units}) == len(units)
@@ -45,13 +45,21 @@ def test_rows_with_a_kernel_attention_have_a_temperature():
     assert set(temperatures.values()) == {None, 30.0}
 
 
-def test_a_change_reaches_the_recipe_and_nothing_else():
-    usual, without = (PLAN.unit(TABLES["tricks"].row(name), 0).recipe for name in ("all", "no-augment"))
-    assert callable(usual["augment"]) and without["augment"] is None
+def test_a_change_reaches_the_recipe():
     constant = PLAN.unit(TABLES["tricks"].row("constant"), 0)
     assert Recipe(**constant.recipe).schedule == "constant"
     assert constant.configuration["changes"] == {"schedule": "constant"}
-    assert {name for name in without if without[name] is None} == {"augment", "temperature"}
+    usual = PLAN.unit(TABLES["tricks"].row("all"), 0)
+    assert constant.recipe == usual.recipe | {"schedule": "constant"} and "changes" not in usual.configuration
+
+
+@pytest.mark.parametrize(("epochs", "on"), [(AUGMENT_FROM - 1, False), (AUGMENT_FROM, True)])
+def test_long_runs_are_augmented_or_otherwise(epochs, on):
+    usual, otherwise = (
+        Plan("smoke", "digits", epochs).unit(TABLES["tricks"].row(name), 0) for name in ("all", "augment")
+    )
+    assert (usual.recipe["augment"] is not None, otherwise.recipe["augment"] is not None) == (on, not on)
+    assert usual.configuration["augment"] == (data.AUGMENTATIONS["digits"] if on else None)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 1000])

@@ -49,7 +49,9 @@ def test_why_it_differs(tmp_path):
     assert average == f"{unknown}; the paper's figure lies within what one more run of ours may give"
     assert maximum == f"{unknown}; 1 of 3 seeds done"
     row, laptop = POOLING.row("avg"), Plan("laptop", "digits", 5, 2, 0.25)
-    assert report.why(row, laptop, [90.0, 91.0]) == "other data; width 0.25 for 1; 5 epochs, a full run has 200"
+    assert report.why(row, laptop, [90.0, 91.0]) == (
+        "other data; width 0.25 for 1; 5 epochs, a full run has 200; no augmentation"
+    )
     assert report.why(row, laptop, []) == "not run yet"
     assert "lies outside" in report.why(row, PLAN, [90.0, 90.1, 90.2])
 

@@ -7,6 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+_WORKERS = (
+    "of imagenet100: processes that decode; the result does not depend on it (default: one a core, 16 at most; give "
+    "fewer where several runs share a machine)"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
@@ -50,13 +55,18 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a network and print its accuracy epoch by epoch",
-        description="Train a network on 32 × 32 images. Without --data and --epochs the budget decides "
-        "(EAMLIB_BUDGET=smoke|laptop|colab|full). On several GPUs: torchrun --nproc-per-node 2 -m eamlib train …",
+        description="Train a network on 32 × 32 images, or on ImageNet100 at 224 × 224. Without --data and --epochs "
+        "the budget decides (EAMLIB_BUDGET=smoke|laptop|colab|full). On several GPUs: torchrun --nproc-per-node 2 -m "
+        "eamlib train …",
     )
     train.add_argument("model", nargs="?", default="mobilenet_v1", help="the network (default: %(default)s)")
     train.add_argument("--conv", help="static, dynamic, dynet, eam-rcr, … (default: dynet for dy_…, else static)")
     train.add_argument("--width", type=float, default=0.25, help="width multiplier (default: %(default)s)")
-    train.add_argument("--data", help="digits, fashion_mnist, cifar10 or cifar100")
+    train.add_argument(
+        "--data",
+        help="digits, fashion_mnist, cifar10 or cifar100; or imagenet100, from an ImageNet folder under EAMLIB_DATA",
+    )
+    train.add_argument("--classes", metavar="FILE", help="of imagenet100: another list of 100 WordNet ids, one a line")
     train.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
     train.add_argument("--json", metavar="FILE", help="also write a record of the run; never overwrites one")
 
@@ -74,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     recipe.add_argument(
         "--augment",
         action="store_true",
-        help="shift every training image at random, and mirror half of them where that makes sense",
+        help="shift every training image at random, and mirror half of them where that makes sense; those of "
+        "imagenet100 are always cropped at random and mirrored",
     )
     recipe.add_argument(
         "--temperature",
@@ -98,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument(
         "--channels-last", action="store_true", help="the memory layout that GPUs like with bf16 and fp16"
     )
+    machine.add_argument("--workers", type=int, help=_WORKERS)
 
     kept = train.add_argument_group("what is kept")
     kept.add_argument(
@@ -137,9 +149,20 @@ def _parser() -> argparse.ArgumentParser:
         help="smoke, laptop, colab or full: sets data and epochs (default: EAMLIB_BUDGET; unset, colab with CUDA and "
         "smoke without)",
     )
-    what.add_argument("--data", help="digits, fashion_mnist, cifar10 or cifar100, instead of the budget's")
+    what.add_argument("--data", help="digits, fashion_mnist, cifar10, cifar100 or imagenet100, instead of the budget's")
     what.add_argument("--epochs", type=int, help="passes over the training images, instead of the budget's")
     what.add_argument("--width", type=float, help="width of every row, instead of the paper's; 0.25 suits a laptop")
+    what.add_argument(
+        "--precision",
+        default="float32",
+        help="of every row: float32, bf16 or fp16, the last on a GPU alone. The result depends on it: another than "
+        "float32 has records and tables of its own (default: %(default)s)",
+    )
+
+    how = reproduce.add_argument_group("how it is run, which a record notes")
+    how.add_argument("--compile", action="store_true", help="compile each network first: minutes, then faster steps")
+    how.add_argument("--channels-last", action="store_true", help="the memory layout that GPUs like with bf16 and fp16")
+    how.add_argument("--workers", type=int, help=_WORKERS)
 
     spread = reproduce.add_argument_group("where")
     spread.add_argument(
@@ -284,26 +307,29 @@ def _difference(ours: int, printed: float | None, digits: int) -> str:
 def _train(options: argparse.Namespace) -> None:
     from functools import partial
 
-    from eamlib import budget, create_model, data, records
+    from eamlib import budget, create_model, data, imagenet, records
+    from eamlib._checks import one_of
     from eamlib.augment import augment
     from eamlib.models import own_conv
     from eamlib.training import fit, pick_device, seed_everything
 
     plan = budget()
-    name = data.held_in_memory("--data", options.data or plan.dataset)
+    name = one_of("--data", options.data or plan.dataset, data.DATASETS)
+    if options.augment and name not in data.IN_MEMORY:
+        raise ValueError(f"--augment is for the sets in memory; {name} is always cropped at random and mirrored.")
     epochs = plan.epochs if options.epochs is None else options.epochs
     device = pick_device(options.device)
     if options.json:
         records.refuse_existing(options.json)
     where = records.provenance(device)  # of the code that is loaded now, whatever the checkout holds at the end
-    train, test = data.load(name), data.load(name, train=False)
+    train, test = (data.load(name, train=part, classes=options.classes) for part in (True, False))
     seed_everything(options.seed)
     model = create_model(
         options.model,
         options.conv,
         num_classes=len(train.classes),
         width_mult=options.width,
-        stem_stride=1,
+        stem_stride=data.STEM_STRIDES[name],
     )
     recipe = {
         name: getattr(options, name)
@@ -329,6 +355,7 @@ def _train(options: argparse.Namespace) -> None:
         device=device,
         compile=options.compile,
         channels_last=options.channels_last,
+        workers=options.workers,
         folder=options.folder,
         tensorboard=options.tensorboard,
         **recipe,
@@ -345,12 +372,14 @@ def _train(options: argparse.Namespace) -> None:
             "model": options.model,
             "conv": options.conv or own_conv(options.model),
             "width_mult": options.width,
-            "stem_stride": 1,
+            "stem_stride": data.STEM_STRIDES[name],
             "data": name,
             "epochs": epochs,
-            "augment": shifts,
+            "augment": shifts if name in data.IN_MEMORY else imagenet.AUGMENTATION,
             **recipe,
         }
+        if options.classes:
+            configuration["classes"] = train.classes
         record = {"configuration": configuration, "history": history, **where}
         records.write(record, options.json)
 
@@ -374,13 +403,16 @@ def _reproduce(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         seeds=options.seeds,
         width=options.width,
+        precision=options.precision,
     )
     units = wanted.units(row for _, of_table in rows for row in of_table)
     check(units)
     if options.shard:
         units = shard(units, options.shard)
+    given = {name: getattr(options, name) for name in ("compile", "channels_last", "workers")}
+    how = {name: value for name, value in given.items() if value is not None and value is not False}
     if options.list:
-        _list_units(options, wanted, rows, units)
+        _list_units(options, wanted, rows, units, how)
         return
     diverged = []
     outcomes = reproduce(
@@ -390,6 +422,7 @@ def _reproduce(options: argparse.Namespace) -> None:
         device=options.device,
         engine=options.engine,
         keep=options.keep,
+        **how,
     )
     for outcome in outcomes:
         print(f"{outcome.unit.data}/{outcome.unit.name}: {outcome.state}, {outcome.message}", flush=True)
@@ -408,17 +441,22 @@ def _publish(options: argparse.Namespace) -> None:
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB)\n\n{path.with_suffix('.md').read_text(encoding='utf-8')}")
 
 
-def _list_units(options: argparse.Namespace, wanted, rows, units) -> None:
-    from eamlib import records
+def _list_units(options: argparse.Namespace, wanted, rows, units, how: dict) -> None:
+    from eamlib import data, records
     from eamlib.papers.forecast import Forecast
-    from eamlib.training import pick_device
+    from eamlib.training import check_precision, pick_device
 
     device = pick_device(options.device)
-    forecast = Forecast(options.results, options.work, device)
+    check_precision(wanted.precision, device)
+    forecast = Forecast(options.results, options.work, device, **how)
     seeds = "seed 0" if wanted.seeds == 1 else f"seeds 0 to {wanted.seeds - 1}"
     width = "the paper's widths" if wanted.width is None else f"width {wanted.width:g}"
-    print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {width}, {seeds}.")
-    print(f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now.")
+    precision = "" if wanted.precision == "float32" else f", {wanted.precision}"
+    print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {width}, {seeds}{precision}.")
+    decoding = "" if wanted.data in data.IN_MEMORY else ", decoding not counted"
+    print(
+        f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now{decoding}."
+    )
     counted, total = set(), 0.0
     for table, of_table in rows:
         print(f"\n{table.name}: {table.title} ({table.paper})")

@@ -248,6 +248,9 @@ _LOADERS = {
 }
 IN_MEMORY = tuple(_LOADERS)
 DATASETS = (*IN_MEMORY, "imagenet100")
+# Pixels a side of what a network is given, and the stride of the stem that suits them.
+INPUT_SIZES = dict.fromkeys(IN_MEMORY, 32) | {"imagenet100": 224}
+STEM_STRIDES = dict.fromkeys(IN_MEMORY, 1) | {"imagenet100": 2}
 # What :func:`eamlib.augment.augment` may do to each set in memory.
 AUGMENTATIONS = {
     # A mirrored digit is another sign or none. Two pixels are half a pixel of the original 8 × 8.

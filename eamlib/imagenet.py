@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,16 @@ from torch.utils.data import DataLoader, Dataset
 from eamlib._checks import integer_within, positive_int
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from PIL.Image import Image
 
 CLASS_LIST = Path(__file__).with_name("imagenet100.txt")
 # Of the pixels of ImageNet's training images, scaled to [0, 1]: what torchvision's weights expect.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# What is done to a training image: a random crop, so much of the area and with sides of such a ratio, which is mirrored
+# half of the time (Szegedy et al. 2015, https://arxiv.org/abs/1409.4842).
+AUGMENTATION = {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3], "flip": True}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,8 @@ class ImageFolderSet(Dataset):
         labels: int64, ``[N]``, from 0 to len(classes) - 1.
         classes: the names behind the labels; of ImageNet WordNet ids, in their order.
 
-    ``dataset[i]`` is (PIL image in RGB, of its own size; label). :meth:`loader` makes batches of them.
+    ``dataset[i]`` is (PIL image in RGB, of its own size; label). :meth:`loader` makes batches of them, and
+    :meth:`stream` those that are asked for.
     """
 
     name: str
@@ -74,23 +77,42 @@ class ImageFolderSet(Dataset):
                 mirrored half of the time; else, in order, the central square of the image with a short side of 256
                 pixels.
             workers: processes that decode, beside this one; with 0 it decodes itself, which is for trying out.
-            generator: of the order, on the CPU; it also seeds the workers, who draw the crops. Without workers
-                these are drawn from torch's own generator: seed it as well. The same seeds with as many workers
-                give the same batches.
+            generator: of the order and the crops, on the CPU; None takes torch's own. The same seed gives the same
+                batches, whatever the number of workers.
 
         Raises:
             ValueError: if ``batch_size`` or ``workers`` is out of its range; and while it is iterated, with its
                 path, if an image is truncated or none.
         """
+        epochs = _Epochs(len(self), positive_int("batch_size", batch_size), train, generator)
+        return self._decoded(epochs, _transform(train, normalized=True), workers)
+
+    def stream(self, batches: Iterable[Tensor], *, seeds: Tensor | None = None, workers: int = 0) -> DataLoader:
+        """The images of ``batches``: uint8 ``[B, 3, 224, 224]``, a quarter of a float's bytes, and int64 ``[B]``.
+
+        Args:
+            batches: the indices of each, ``[B]``.
+            seeds: int64, ``[N]``: for each image of the set the seed of its random crop and flip. None takes the
+                central squares.
+            workers: as in :meth:`loader`; the images do not depend on it.
+
+        Raises:
+            ValueError: as in :meth:`loader`.
+        """
+        train = seeds is not None
+        keys = list(_keys(batches, seeds if train else torch.zeros(len(self), dtype=torch.long)))
+        return self._decoded(keys, _transform(train, normalized=False), workers)
+
+    def _decoded(self, keys: Iterable, transform: Callable[[Image], Tensor], workers: int) -> DataLoader:
         return DataLoader(
-            self,
-            batch_size=positive_int("batch_size", batch_size),
-            shuffle=train,
+            _Squares(self, transform),
+            batch_sampler=keys,
             num_workers=integer_within("workers", workers, 0),
-            collate_fn=partial(_batch, _transform(train)),
-            generator=generator,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
+            # Of the workers' seeds, which nothing depends on. Else it would draw them from torch's own generator, and
+            # reading images would change what dropout draws.
+            generator=torch.Generator(),
         )
 
 
@@ -138,13 +160,58 @@ def _read_class_list(path: Path) -> tuple[str, ...]:
     return tuple(sorted(wnids))
 
 
-def _transform(train: bool) -> Callable[[Image], Tensor]:
+@dataclass(frozen=True)
+class _Squares(Dataset):
+    """What a worker makes: (index, seed of all that is drawn) -> (image, label)."""
+
+    images: ImageFolderSet
+    transform: Callable[[Image], Tensor]
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        index, seed = key
+        image, label = self.images[index]
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
+            torch.default_generator.manual_seed(seed)
+            return self.transform(image), label
+
+
+@dataclass(frozen=True)
+class _Epochs:
+    """The keys of :class:`_Squares`, batch by batch, for each epoch anew."""
+
+    count: int
+    batch_size: int
+    shuffle: bool
+    generator: torch.Generator | None
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, seeds = torch.arange(self.count), torch.zeros(self.count, dtype=torch.long)
+        if self.shuffle:
+            order, seeds = torch.randperm(self.count, generator=self.generator), draw_seeds(self.count, self.generator)
+        # Not returned: a DataLoader may ask for an iterator that it throws away, and nothing must be drawn for that.
+        yield from _keys(order.split(self.batch_size), seeds)
+
+
+def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:
+    """A seed for each image of a set: int64, ``[count]``, from 0 on."""
+    return torch.randint(2**63 - 1, (count,), generator=generator)
+
+
+def _keys(batches: Iterable[Tensor], seeds: Tensor) -> Iterator[list[tuple[int, int]]]:
+    return (list(zip(batch.tolist(), seeds[batch].tolist(), strict=True)) for batch in batches)
+
+
+def _transform(train: bool, normalized: bool) -> Callable[[Image], Tensor]:
     from torchvision.transforms import v2
 
-    square = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()] if train else [v2.Resize(256), v2.CenterCrop(224)]
-    return v2.Compose([*square, v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
-
-
-def _batch(transform: Callable[[Image], Tensor], pairs: list[tuple[Image, int]]) -> tuple[Tensor, Tensor]:
-    images, labels = zip(*pairs, strict=True)
-    return torch.stack([transform(image) for image in images]), torch.tensor(labels)
+    if train:
+        crop = v2.RandomResizedCrop(224, scale=AUGMENTATION["scale"], ratio=AUGMENTATION["ratio"])
+        steps = [crop, v2.RandomHorizontalFlip(), v2.PILToTensor()]
+    else:
+        steps = [v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()]
+    if normalized:
+        steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    return v2.Compose(steps)

@@ -14,6 +14,7 @@ from torch import nn
 
 from eamlib import checkpoint
 from eamlib.data import ImageSet
+from eamlib.imagenet import ImageFolderSet
 
 HISTORY = "history.jsonl"
 
@@ -159,6 +160,10 @@ def _described(thing: object) -> object:
         return thing
     if isinstance(thing, ImageSet):
         return f"{thing.name}, {len(thing)} images, labels {zlib.crc32(thing.labels.numpy().tobytes()):08x}"
+    if isinstance(thing, ImageFolderSet):  # wherever its folder is, on another machine, say
+        names = "".join(f"{file.parent.name}/{file.name}\n" for file in thing.files)
+        files = zlib.crc32(thing.labels.numpy().tobytes(), zlib.crc32(names.encode()))
+        return f"{thing.name}, {len(thing)} images, files {files:08x}"
     if isinstance(thing, nn.Module):
         count = sum(parameter.numel() for parameter in thing.parameters())
         return f"{type(thing).__name__}, {count:,} parameters, structure {zlib.crc32(repr(thing).encode()):08x}"

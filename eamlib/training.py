@@ -1,4 +1,4 @@
-"""A training loop to read from top to bottom: images on the device, SGD, and after every epoch a checkpoint."""
+"""A training loop to read from top to bottom: batches on the device, SGD, and after every epoch a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from eamlib._checks import positive_int
 from eamlib.data import ImageSet
+from eamlib.feed import InMemory, OnDisk, feed, parts
+from eamlib.imagenet import MEAN, STD, ImageFolderSet
 from eamlib.layers import set_temperature
 from eamlib.recipe import Recipe
 from eamlib.run import Run, described
@@ -53,14 +55,21 @@ def pick_device(device: torch.device | str | None = None) -> torch.device:
     return picked
 
 
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise a ``ValueError`` if ``device`` cannot train in a precision of :class:`eamlib.recipe.Recipe`."""
+    if precision == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision = 'fp16' needs a CUDA GPU, not {device}; allowed here: float32, bf16.")
+
+
 def fit(
     model: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
+    train: ImageSet | ImageFolderSet,
+    test: ImageSet | ImageFolderSet,
     *,
     device: torch.device | str | None = None,
     compile: bool = False,
     channels_last: bool = False,
+    workers: int | None = None,
     folder: str | Path | None = None,
     tensorboard: str | Path | None = None,
     progress: bool = True,
@@ -77,10 +86,13 @@ def fit(
 
     Args:
         model: ``[B, 3, H, W] -> [B, classes]``; it is moved to ``device``.
-        train, test: image sets; both live on the device as uint8 while this runs.
+        train, test: image sets. Those in memory live on the device as uint8 while this runs; of those on disk each
+            process decodes its share, and the training images are cropped and mirrored at random.
         device: None takes CUDA where there is one. A launcher of several processes gives each its own.
         compile: run the network through ``torch.compile``.
         channels_last: keep images and weights with the channels innermost.
+        workers: of sets on disk: processes that decode, beside each that trains; 0 leaves it to the latter, None takes
+            one a core, 16 at most. The result does not depend on it.
         folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
@@ -93,8 +105,9 @@ def fit(
         ``test_accuracy``, both in percent, and ``seconds`` (training and test).
 
     Raises:
-        ValueError: if a value is out of its range, there is no such device, the model has no temperature, or
-            ``folder`` belongs to a run of another configuration.
+        ValueError: if a value is out of its range, there is no such device, the model has no temperature,
+            ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder`` belongs to a run of
+            another configuration; later, with its path, if an image on disk is truncated or none.
         FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
             No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.
@@ -112,7 +125,9 @@ def fit(
         model.to(device, memory_format=layout)
         average = None if recipe.ema is None else copy.deepcopy(model).requires_grad_(False)
         mean, std = (statistic.to(device) for statistic in pixel_statistics(train))
-        train, test = (replace(s, images=s.images.to(device), labels=s.labels.to(device)) for s in (train, test))
+        place = {"device": device, "process": accelerator.process_index, "processes": accelerator.num_processes}
+        images_of_train = feed(train, augment=recipe.augment, workers=workers, **place)
+        images_of_test = feed(test, workers=workers, **place)
         # Accelerate changes the forward of what it is given: a shell of one layer keeps the model as it is.
         network = nn.Sequential(torch.compile(model) if compile else model)
         network, optimizer = accelerator.prepare(network, recipe.optimizer(model))
@@ -138,18 +153,15 @@ def fit(
                 start, first = time.perf_counter(), (epoch - 1) * steps_an_epoch
                 model.train()
                 losses, correct = torch.zeros(steps_an_epoch, device=device), 0
-                batches = torch.randperm(len(train), generator=order).to(device).split(recipe.batch_size)
-                for i, batch in enumerate(batches):
+                batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
+                for i, (images, labels) in enumerate(images_of_train.read(batches, draws)):
                     step = first + i
                     for group in optimizer.param_groups:
                         group["lr"] = recipe.learning_rate_at(step, steps)
                     if recipe.temperature is not None:
                         set_temperature(model, recipe.temperature_at(step, steps))
-                    images, labels = train.images[batch], train.labels[batch]
-                    if recipe.augment is not None:
-                        images = recipe.augment(images, generator=draws)
                     images = normalize(images, mean, std).to(memory_format=layout)
-                    losses[i], hits = _step(network, optimizer, images, labels, recipe, accelerator)
+                    losses[i], hits = _step(network, optimizer, images, labels, len(batches[i]), recipe, accelerator)
                     correct += hits
                     if average is not None:
                         _follow(average, model, recipe.ema_at(step))
@@ -163,11 +175,12 @@ def fit(
                 if not all(parameter.isfinite().all() for parameter in model.parameters()):
                     raise FloatingPointError("the step left weights that are not finite.")
                 _share_statistics(model, average)
+                tested = _right_answers(model if average is None else average, images_of_test, mean, std)
                 line = {
                     "epoch": epoch,
                     "loss": sum(a * len(b) for a, b in zip(losses.tolist(), batches, strict=True)) / len(train),
                     "train_accuracy": 100 * int(accelerator.reduce(correct, "sum")) / len(train),
-                    "test_accuracy": evaluate(model if average is None else average, test, mean=mean, std=std),
+                    "test_accuracy": 100 * int(accelerator.reduce(tested, "sum")) / len(test),
                     "seconds": time.perf_counter() - start,
                 }
                 run.record(line)
@@ -190,30 +203,38 @@ def fit(
 
 def evaluate(
     model: nn.Module,
-    dataset: ImageSet,
+    dataset: ImageSet | ImageFolderSet,
     *,
     mean: Tensor | None = None,
     std: Tensor | None = None,
-    batch_size: int = 512,
+    batch_size: int | None = None,
+    workers: int | None = None,
 ) -> float:
     """Top-1 accuracy in percent, in eval mode, on the model's own device.
 
     Args:
         mean, std: pixel statistics of the training set, from :func:`pixel_statistics`; None takes ``dataset``'s own.
+        batch_size: images run at once; None takes 512, of a set on disk 128.
+        workers: of a set on disk, as in :func:`fit`.
+
+    Raises:
+        ValueError: if a value is out of its range; with its path, if an image on disk is truncated or none.
     """
     if mean is None or std is None:
         mean, std = pixel_statistics(dataset)
-    device = next(model.parameters()).device
-    correct = torch.zeros((), dtype=torch.long, device=device)
-    with evaluating(model):
-        for images, labels in zip(dataset.images.split(batch_size), dataset.labels.split(batch_size), strict=True):
-            logits = model(normalize(images.to(device), mean, std))
-            correct += (logits.argmax(1) == labels.to(device)).sum()
-    return 100 * int(correct) / len(dataset)
+    if batch_size is not None:
+        positive_int("batch_size", batch_size)
+    images = feed(dataset, next(model.parameters()).device, workers=workers)
+    return 100 * int(_right_answers(model, images, mean, std, batch_size)) / len(dataset)
 
 
-def pixel_statistics(dataset: ImageSet) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over all images, scaled to [0, 1]: two tensors ``[3, 1, 1]``."""
+def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, of pixels scaled to [0, 1]: two tensors ``[3, 1, 1]``.
+
+    Of a set in memory over all its images; of one on disk those usual for ImageNet.
+    """
+    if isinstance(dataset, ImageFolderSet):
+        return torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     counts = torch.stack([torch.bincount(dataset.images[:, c].flatten().int(), minlength=256) for c in range(3)])
     share = counts.double() / counts.sum(1, keepdim=True)
     value = torch.arange(256, dtype=torch.double) / 255
@@ -232,15 +253,16 @@ def _step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
+    batch_size: int,
     recipe: Recipe,
     accelerator: Accelerator,
 ) -> tuple[Tensor, Tensor]:
-    """One step on a batch; this process's share of its mean loss and of the right answers."""
+    """One step on this process's part of a batch; its share of the batch's mean loss and of the right answers."""
     share, hits = 0, 0
-    for x, y in _my_parts(images, labels, accelerator):
+    for x, y in parts(images, labels, recipe.accumulate):
         with accelerator.accumulate(network):
             logits = network(x)
-            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing, reduction="sum") / len(labels)
+            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing, reduction="sum") / batch_size
             # Accelerate takes the mean over parts and processes where the batch's gradient is their sum.
             accelerator.backward(loss * recipe.accumulate * accelerator.num_processes)
             optimizer.step()
@@ -250,15 +272,13 @@ def _step(
     return share, hits
 
 
-def _my_parts(images: Tensor, labels: Tensor, accelerator: Accelerator) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch is split over the processes, and in each into the parts that it runs one after another."""
-    mine, parts = accelerator.process_index, accelerator.gradient_accumulation_steps
-    images = images.tensor_split(accelerator.num_processes * parts)
-    labels = labels.tensor_split(accelerator.num_processes * parts)
-    for x, y in list(zip(images, labels, strict=True))[mine * parts : (mine + 1) * parts]:
-        # The processes wait for one another's gradients. Where nothing is left of a small batch, an image stands in
-        # whose label, -100, cross_entropy ignores.
-        yield (x, y) if len(y) else (images[0][:1], torch.full_like(labels[0][:1], -100))
+def _right_answers(
+    model: nn.Module, images: InMemory | OnDisk, mean: Tensor, std: Tensor, batch_size: int | None = None
+) -> Tensor:
+    """How many of this process's share of all images the model knows."""
+    batches = torch.arange(len(images)).split(images.at_once if batch_size is None else batch_size)
+    with evaluating(model):
+        return sum((model(normalize(x, mean, std)).argmax(1) == y).sum() for x, y in images.read(batches))
 
 
 @torch.no_grad()
@@ -283,8 +303,7 @@ def _accelerator(device: torch.device, recipe: Recipe) -> Iterator[Accelerator]:
     from accelerate.state import AcceleratorState, GradientState, is_initialized
     from accelerate.utils import GradientAccumulationPlugin
 
-    if recipe.precision == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision = 'fp16' needs a CUDA GPU, not {device}; allowed here: float32, bf16.")
+    check_precision(recipe.precision, device)
     somebody_elses = is_initialized()
     try:
         yield Accelerator(

@@ -2,6 +2,7 @@ import random
 import re
 
 import pytest
+import tiny
 import torch
 
 from eamlib import data, imagenet
@@ -16,14 +17,7 @@ def shipped() -> list[str]:
 
 @pytest.fixture
 def root(tmp_path):
-    """An ImageNet folder in miniature: JPEG files of one colour, two a training class and one a test class."""
-    for part, count in (("train", 2), ("val", 1)):
-        for wnid in (*shipped(), "n01440764"):  # and a class that the list does not name
-            folder = tmp_path / "imagenet" / part / wnid
-            folder.mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (40, 30), (0, 0, 255)).save(folder / f"{wnid}_{i}.JPEG")
-    return tmp_path
+    return tiny.imagenet_folder(tmp_path, (*shipped(), "n01440764"))  # and a class that the list does not name
 
 
 def test_the_shipped_list_names_its_source():
@@ -49,6 +43,7 @@ def test_a_test_loader_takes_the_central_square(root):
     stripes.paste((255, 0, 0), (0, 0, 400, 200))
     stripes.paste((0, 0, 255), (110, 10, 290, 190))
     stripes.save(dataset.files[0], quality=100)
+    Image.new("RGB", (40, 30), (0, 0, 255)).save(dataset.files[1])
     batches = list(dataset.loader(64, train=False))
     assert [len(labels) for _, labels in batches] == [64, 36]
     assert torch.cat([labels for _, labels in batches]).tolist() == list(range(100))
@@ -60,22 +55,43 @@ def test_a_test_loader_takes_the_central_square(root):
 
 
 def batches(dataset, seed, workers=0):
-    if not workers:
-        torch.manual_seed(seed)
     loader = dataset.loader(50, train=True, workers=workers, generator=torch.Generator().manual_seed(seed))
     return [torch.cat(parts) for parts in zip(*loader, strict=True)]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_training_loader_shuffles_and_a_seed_repeats_it(root, workers):
+def test_a_training_loader_shuffles_and_a_seed_repeats_it_whoever_decodes(root):
     dataset = data.load("imagenet100", root=root)
     noise = random.Random(0).randbytes(40 * 30 * 3)
     for file in dataset.files:
         Image.frombytes("RGB", (40, 30), noise).save(file)
-    (first, labels), (again, _), (other, _) = (batches(dataset, seed, workers) for seed in (0, 0, 1))
+    (first, labels), (again, _), (other, _) = (
+        batches(dataset, seed, workers) for seed, workers in ((0, 0), (0, 2), (1, 0))
+    )
     assert labels.tolist() != sorted(labels.tolist()) and labels.bincount().tolist() == [2] * 100
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])  # the same file, cropped in another way
+
+
+def test_each_epoch_of_a_training_loader_is_another_and_draws_from_its_generator_alone(root):
+    loader = data.load("imagenet100", root=root).loader(150, train=True, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    first, second = (next(iter(loader)) for _ in range(2))
+    assert not torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
+    assert torch.equal(torch.get_rng_state(), before) and len(loader) == 2
+
+
+def test_a_stream_gives_the_images_that_are_asked_for_in_bytes(root):
+    dataset = data.load("imagenet100", root=root)
+    [[images, labels]] = dataset.stream([torch.tensor([7, 0])])
+    assert images.dtype == torch.uint8 and images.shape == (2, 3, 224, 224)
+    assert labels.tolist() == [3, 0]
+    normalized = next(iter(dataset.loader(8, train=False)))[0][[7, 0]]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (imagenet.MEAN, imagenet.STD))
+    torch.testing.assert_close((images / 255 - mean) / std, normalized)
+    seeds = torch.arange(len(dataset))
+    [[cropped, _]] = dataset.stream([torch.tensor([7, 0])], seeds=seeds)
+    [[alone, _]] = dataset.stream([torch.tensor([0])], seeds=seeds)
+    assert not torch.equal(cropped, images) and torch.equal(cropped[1], alone[0])
 
 
 def test_images_that_are_not_rgb_are_converted(root):

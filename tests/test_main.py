@@ -1,7 +1,9 @@
 import json
 
 import pytest
+import tiny
 
+from eamlib import imagenet
 from eamlib.__main__ import main
 
 pytest.importorskip("sklearn")
@@ -25,16 +27,41 @@ def test_train_prints_epochs_and_writes_a_record(tmp_path, capsys):
         (["mobilenet_v9"], "name = 'mobilenet_v9' is unknown. Did you mean 'mobilenet_v"),
         (["--conv", "dynamik"], "Did you mean 'dynamic'"),
         (["--data", "digit"], "Did you mean 'digits'"),
-        (["--data", "imagenet100"], "--data = 'imagenet100' stays on disk; allowed are"),
+        (["--data", "imagenet100"], "nowhere' holds no imagenet/train. Expected is"),
+        (["--data", "imagenet100", "--classes", "none.txt"], "classes = 'none.txt' is no file"),
+        (["--data", "imagenet100", "--augment"], "--augment is for the sets in memory; imagenet100 is always cropped"),
+        (["--data", "digits", "--classes", "list.txt"], "classes = 'list.txt' is for imagenet100"),
+        (["--data", "digits", "--workers", "2"], "workers = 2 is for sets on disk; allowed for digits is None"),
         (["--data", "digits", "--epochs", "0"], "epochs = 0"),
         (["--data", "digits", "--width", "0"], "width_mult = 0"),
         (["--data", "digits", "--precision", "half"], "precision = 'half' is unknown"),
         (["--data", "digits", "--temperature", "30"], "holds no kernel attention"),
     ],
 )
-def test_bad_arguments_end_with_status_2(arguments, message, capsys):
+def test_bad_arguments_end_with_status_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.setenv("EAMLIB_DATA", "nowhere")
     assert main(["train", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_imagenet100_is_trained_at_224_from_its_folder(tmp_path, monkeypatch):
+    pytest.importorskip("torchvision")
+    monkeypatch.setenv("EAMLIB_DATA", str(tiny.imagenet_folder(tmp_path, train=1)))
+    record, classes = tmp_path / "run.json", tmp_path / "mine.txt"
+    arguments = ["train", "--data", "imagenet100", "--width", "0.125", "--epochs", "1", "--workers", "1"]
+    assert main([*arguments, "--json", str(record)]) == 0
+    configuration = json.loads(record.read_text())["configuration"]
+    assert configuration["stem_stride"] == 2 and configuration["augment"] == imagenet.AUGMENTATION
+    assert "classes" not in configuration
+
+    wnids = [line for line in imagenet.CLASS_LIST.read_text().splitlines() if not line.startswith("#")]
+    for part in ("train", "val"):
+        (tmp_path / "imagenet" / part / wnids[0]).rename(tmp_path / "imagenet" / part / "n01440764")
+    assert main([*arguments, "--json", str(tmp_path / "another.json")]) == 2
+    classes.write_text("\n".join(["n01440764", *wnids[1:]]))
+    assert main([*arguments, "--json", str(tmp_path / "another.json"), "--classes", str(classes)]) == 0
+    configuration = json.loads((tmp_path / "another.json").read_text())["configuration"]
+    assert configuration["classes"] == ["n01440764", *wnids[1:]]
 
 
 def test_the_same_command_goes_on(tmp_path, capsys):

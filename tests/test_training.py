@@ -163,11 +163,14 @@ def test_evaluate_gives_every_layer_its_own_mode_back():
 
 
 def test_two_processes_are_one(tmp_path):
+    pytest.importorskip("torchvision")
     import processes
 
+    images = tmp_path / "images"
+    tiny.on_disk(images)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, Path(processes.__file__), tmp_path],
+        [*torchrun, Path(processes.__file__), tmp_path, images],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
@@ -176,8 +179,8 @@ def test_two_processes_are_one(tmp_path):
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     (tmp_path / "alone").mkdir()
-    alone = processes.train(tmp_path / "alone")
-    for name in processes.CASES:
+    alone = processes.train(tmp_path / "alone", images)
+    for name in (*processes.CASES, processes.ON_DISK):
         for ours, theirs in zip(alone[name]["history"], first[name]["history"], strict=True):
             assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6), name
         assert alone[name]["weights"] == pytest.approx(first[name]["weights"], rel=1e-4, abs=1e-5), name

@@ -1,10 +1,13 @@
 """A training of a fraction of a second, in which everything has a state that can be lost: what several tests share."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from eamlib import imagenet
 from eamlib.data import ImageSet
 from eamlib.layers import DynamicConv2d, EAMAttention
 from eamlib.training import fit, seed_everything
@@ -18,6 +21,33 @@ def images(count=70, seed=0):
     for image, label in zip(pixels, labels.tolist(), strict=True):
         image[:, 6 * (label // 2) :, 6 * (label % 2) :][:, :6, :6] += 90
     return ImageSet("corners", pixels, labels, tuple("abcd"))
+
+
+def imagenet_folder(root, wnids=None, train=2, test=1):
+    """An ImageNet folder in miniature: JPEG files of noise, so many a class."""
+    from PIL import Image
+
+    listed = [line for line in imagenet.CLASS_LIST.read_text().splitlines() if not line.startswith("#")]
+    for part, count in (("train", train), ("val", test)):
+        for wnid in wnids or listed:
+            folder = root / "imagenet" / part / wnid
+            folder.mkdir(parents=True)
+            for name in (f"{wnid}_{i}.JPEG" for i in range(count)):
+                noise = random.Random(part + name).randbytes(40 * 30 * 3)
+                Image.frombytes("RGB", (40, 30), noise).save(folder / name)
+    return root
+
+
+def on_disk(root):
+    """24 training and 4 test images of the first four classes of an ImageNet folder, made where it is missing."""
+    if not (root / "imagenet").exists():
+        imagenet_folder(root)
+        for wnid in imagenet.load(root, train=True).classes[:4]:
+            file = root / "imagenet" / "train" / wnid / f"{wnid}_0.JPEG"
+            for i in range(2, 6):
+                file.with_name(f"{wnid}_{i}.JPEG").write_bytes(file.read_bytes())
+    whole = imagenet.load(root, train=True), imagenet.load(root, train=False)
+    return [replace(s, files=s.files[:count], labels=s.labels[:count]) for s, count in zip(whole, (24, 4), strict=True)]
 
 
 def network():
@@ -48,11 +78,17 @@ def flip(images, *, generator):
 EVERYTHING = {"epochs": 6, "batch_size": 16, "augment": flip, "temperature": 30.0, "ema": 0.9, "label_smoothing": 0.1}
 
 
-def run(folder: str | Path | None = None, model: nn.Module | None = None, **options):
+def run(folder: str | Path | None = None, model: nn.Module | None = None, sets=None, **options):
     """Train with everything that can be lost, unless ``options`` say otherwise; the model and its history."""
     model = network() if model is None else model
+    train, test = sets or (images(), images(40, seed=1))
     options = {"device": "cpu", "progress": False} | EVERYTHING | options
-    return model, fit(model, images(), images(40, seed=1), folder=folder, **options)
+    return model, fit(model, train, test, folder=folder, **options)
+
+
+def of_photographs(network):
+    """A network of this module for images of 224 × 224 pixels."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(12), *network)
 
 
 def numbers(history):

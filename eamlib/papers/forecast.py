@@ -12,13 +12,14 @@ import torch
 
 from eamlib import records
 from eamlib._checks import one_of
+from eamlib.data import INPUT_SIZES
 from eamlib.papers.accuracy import Row
 from eamlib.papers.units import RECIPE, SIZES, Plan, Unit
 from eamlib.recipe import Recipe
 from eamlib.run import HISTORY
 from eamlib.training import seed_everything
 
-IMAGES_TIMED = 32  # on a CPU, where a whole batch would take seconds
+IMAGES_TIMED = {32: 32, 224: 8}  # by their size, on a CPU, where a whole batch would take seconds
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,17 @@ class Progress:
 
 
 class Forecast:
-    """Looks up or measures what an epoch takes, each distinct network once.
+    """Looks up or measures what an epoch takes, each distinct variant of a network once.
 
     Args:
         results, work: the folders of :func:`eamlib.papers.reproduce.run_unit`.
         device: where the rest is to be trained.
+        how: how it is to be run, as in :func:`~eamlib.papers.reproduce.run_unit`; records of runs that were run
+            otherwise do not count.
     """
 
-    def __init__(self, results: str | Path, work: str | Path, device: torch.device):
-        self.results, self.work, self.device = Path(results), Path(work), device
+    def __init__(self, results: str | Path, work: str | Path, device: torch.device, **how):
+        self.results, self.work, self.device, self.how = Path(results), Path(work), device, how
         self._name = records.device_name(device)
         self._known: dict[str, tuple[float, bool]] = {}
 
@@ -76,28 +79,34 @@ class Forecast:
 
     def an_epoch(self, unit: Unit) -> tuple[float, bool]:
         """Seconds of an epoch, and whether they come from records of this device."""
-        if unit.network not in self._known:
+        if unit.variant not in self._known:
             found = [
                 line["seconds"]
-                for path in sorted((self.results / unit.data).glob(f"{unit.network}-e[0-9]*-seed*.json"))
-                if (record := records.read(path))["device"] == self._name
+                for path in sorted((self.results / unit.data).glob(f"{unit.variant}-e[0-9]*-seed*.json"))
+                if (record := records.read(path))["device"] == self._name and record.get("how", {}) == self.how
                 for line in record["history"]
             ]
-            self._known[unit.network] = (median(found), True) if found else (self._timed(unit), False)
-        return self._known[unit.network]
+            self._known[unit.variant] = (median(found), True) if found else (self._timed(unit), False)
+        return self._known[unit.variant]
 
     def _timed(self, unit: Unit) -> float:
+        """Of the network alone, not compiled: images are decoded at the same time, where there are cores enough."""
         train, test, classes = SIZES[one_of("data", unit.data, SIZES)]
-        batch = RECIPE["batch_size"] if self.device.type == "cuda" else IMAGES_TIMED
+        size = INPUT_SIZES[unit.data]
+        batch = RECIPE["batch_size"] if self.device.type == "cuda" else IMAGES_TIMED[size]
         seed_everything(0)
         model = unit.build().to(self.device)
-        optimizer = Recipe(**unit.recipe).optimizer(model)
-        images = torch.randn(batch, 3, 32, 32, device=self.device)
+        recipe = Recipe(**unit.recipe)
+        optimizer = recipe.optimizer(model)
+        images = torch.randn(batch, 3, size, size, device=self.device)
         labels = torch.randint(classes, (batch,), device=self.device)
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision)
 
         def step() -> float:
             start = time.perf_counter()
-            torch.nn.functional.cross_entropy(model(images), labels).backward()
+            with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+                loss = torch.nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             if self.device.type == "cuda":

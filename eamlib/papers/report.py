@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from eamlib.budget import BUDGETS
+from eamlib.data import INPUT_SIZES
 from eamlib.files import replace
 from eamlib.papers.accuracy import TABLES, Row, Table
 from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
@@ -144,13 +145,15 @@ def markdown(built: dict) -> str:
         )
     width = "the paper's widths" if plan.width is None else f"width {plan.width:g} in every row"
     recipe = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in RECIPE.items())
+    size = INPUT_SIZES[plan.data]
+    precision = "" if plan.precision == "float32" else f", {plan.precision}"
     notes = [
         "Top-1 test accuracy in percent after the last epoch; ours as mean ± standard deviation over seeds. "
         'Differences are to the row that "against" names, the paper\'s in brackets, ours seed by seed with the p-value '
         'of the paired t test. "Seeds to tell": how many pairs of runs show the paper\'s difference with probability '
         "0.8, if it is the true one and runs differ as ours do. –: too few seeds, or not in the text of the paper that "
         "we hold.",
-        f"Ours: {plan.epochs} epochs of {NAMES[plan.data]} at 32 × 32 pixels, {width}, {recipe}. "
+        f"Ours: {plan.epochs} epochs of {NAMES[plan.data]} at {size} × {size} pixels, {width}, {recipe}{precision}. "
         f"Devices: {'; '.join(built['devices']) or '–'}. Commits: {', '.join(built['commits']) or '–'}.",
         table.remark,
     ]

@@ -17,9 +17,10 @@ import torch
 
 from eamlib import data, records
 from eamlib._checks import one_of
+from eamlib.feed import check_workers
 from eamlib.lock import Busy, hold
 from eamlib.papers.units import Unit
-from eamlib.training import fit, pick_device, seed_everything
+from eamlib.training import check_precision, fit, pick_device, seed_everything
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def run_unit(
     device: torch.device | str | None = None,
     keep: bool = False,
     progress: bool = True,
+    **how,
 ) -> Outcome:
     """Train a unit, or finish what was begun, and write its record.
 
@@ -49,10 +51,11 @@ def run_unit(
         device: None takes CUDA where there is one.
         keep: leave the last two checkpoints where they are.
         progress: show a bar.
+        how: ``compile``, ``channels_last`` and ``workers`` of :func:`eamlib.training.fit`, where not the default.
 
     The record has ``configuration``, ``history`` (:func:`eamlib.training.fit`), ``images`` (of training and test),
-    ``images_per_second`` (training images, over training and test) and :func:`eamlib.records.provenance`, which
-    speaks for the process that finished it.
+    ``images_per_second`` (training images, over training and test), ``how`` (where it is not empty)
+    and :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
 
     Raises:
         ValueError: if there is a record or a checkpoint of another configuration.
@@ -69,13 +72,15 @@ def run_unit(
             where = records.provenance(pick_device(device), "accelerate", "scipy")
             train, test = data.load(unit.data), data.load(unit.data, train=False)
             seed_everything(unit.seed)
-            history = fit(unit.build(), train, test, device=device, folder=folder, progress=progress, **unit.recipe)
+            place = {"device": device, "folder": folder, "progress": progress}
+            history = fit(unit.build(), train, test, **place, **how, **unit.recipe)
             seconds = sum(line["seconds"] for line in history)
             record = {
                 "configuration": unit.configuration,
                 "history": history,
                 "images": {"train": len(train), "test": len(test)},
                 "images_per_second": round(len(train) * len(history) / seconds, 1),
+                **({"how": how} if how else {}),
                 **where,
             }
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,21 +147,26 @@ def reproduce(
     engine: str = "local",
     keep: bool = False,
     progress: bool = True,
+    **how,
 ) -> Iterator[Outcome]:
     """Train those units that have no record yet, and yield what became of each as it ends.
 
     Args:
         units: of a :class:`eamlib.papers.units.Plan`, or a share of them.
         engine: ``"local"``, one after another, or ``"ray"``, over a cluster.
-        results, work, device, keep, progress: as in :func:`run_unit`.
+        results, work, device, keep, progress, how: as in :func:`run_unit`.
 
     Raises:
-        ValueError: if ``engine`` is unknown, there is no such device, a record belongs to another configuration, or a
+        ValueError: if ``engine`` is unknown, there is no such device, it cannot train in a unit's precision,
+            ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration, or a
             launcher has started several processes: each of them would train another unit. Nothing is written then.
         ModuleNotFoundError: if the engine's package is missing.
     """
     run_all = ENGINES[one_of("--engine", engine, ENGINES)]
-    pick_device(device)
+    here, units = pick_device(device), list(units)
+    for unit in units:
+        check_precision(unit.precision, here)
+        check_workers(how.get("workers"), unit.data, on_disk=unit.data not in data.IN_MEMORY)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("WORLD_SIZE is above 1: a run takes one process. Spread the runs with --shard i/n instead.")
     units = [unit for unit in units if unit.record(results) is None]
@@ -167,5 +177,6 @@ def reproduce(
         device=device,
         keep=keep,
         progress=progress and engine == "local",
+        **how,
     )
     return iter(run_all(units, run))

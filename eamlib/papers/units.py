@@ -15,19 +15,20 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eamlib import data, records
-from eamlib._checks import positive_int, positive_number
+from eamlib import data, imagenet, records
+from eamlib._checks import one_of, positive_int, positive_number
 from eamlib.augment import augment
 from eamlib.budget import BUDGETS, budget
 from eamlib.models import create_model
 from eamlib.papers.accuracy import OTHERWISE, Row
+from eamlib.recipe import PRECISIONS
 
-# How every row is trained. Neither paper's recipe for small images is in
-# the text that we hold: these are the usual values for CIFAR.
+# How every row is trained. Neither paper's recipe for its images is in the text that we hold: these are the usual
+# values for CIFAR.
 RECIPE = {"batch_size": 128, "learning_rate": 0.1, "weight_decay": 5e-4, "label_smoothing": 0.1}
-# Crops and flips (data.AUGMENTATIONS) from so many epochs on. Before, a network has not yet learned the images as they
-# are: on 10,000 held-out training images of Fashion-MNIST, static MobileNetV1 ×0.25 had 92.3 % after 5 epochs without
-# them and 90.6 % with them.
+# Crops and flips (data.AUGMENTATIONS) from so many epochs on; images on disk are always cropped and mirrored. Before, a
+# network has not yet learned the images as they are: on 10,000 held-out training images of Fashion-MNIST, static
+# MobileNetV1 ×0.25 had 92.3 % after 5 epochs without them and 90.6 % with them.
 AUGMENT_FROM = 20
 TEMPERATURE = 30.0  # at the start, of rows with a kernel attention (Chen et al. 2020, section 3.2)
 
@@ -37,6 +38,7 @@ SIZES = {
     "fashion_mnist": (60_000, 10_000, 10),
     "cifar10": (50_000, 10_000, 10),
     "cifar100": (50_000, 10_000, 100),
+    "imagenet100": (126_689, 5_000, 100),  # with the list of classes that comes with the library
 }
 # An option's part of a run's name.
 _PARTS = {
@@ -54,7 +56,7 @@ class Unit:
 
     Attributes:
         model, conv, width_mult, options: the network, for :func:`eamlib.create_model`; ``options`` in a fixed order.
-        data: name of an image set in memory.
+        data: name of an image set.
         epochs: passes over its training images.
         seed: of weights, RCR's draw, order and augmentation.
         changes: what is other than usual in the recipe; in a fixed order.
@@ -83,36 +85,51 @@ class Unit:
         return "-".join(parts + [_PARTS[option].format(value) for option, value in self.options])
 
     @property
+    def variant(self) -> str:
+        """The network and what is changed in the recipe: ``mobilenet_v1-x0.25-static-no_momentum``."""
+        return "-".join([self.network, *(f"{name}_{value}" if value else f"no_{name}" for name, value in self.changes)])
+
+    @property
     def name(self) -> str:
-        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``, and ``mobilenet_v1-x0.25-static-no_momentum-e30-seed0`` where
-        the recipe is changed: no two units of one data set share it."""
-        changes = [f"{name}_{value}" if value else f"no_{name}" for name, value in self.changes]
-        return "-".join([self.network, *changes, f"e{self.epochs}", f"seed{self.seed}"])
+        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``: no two units of one data set share it."""
+        return f"{self.variant}-e{self.epochs}-seed{self.seed}"
+
+    @property
+    def precision(self) -> str:
+        """Of :class:`eamlib.recipe.Recipe`."""
+        return dict(self.changes).get("precision", "float32")
 
     @property
     def recipe(self) -> dict:
         """The keyword arguments of :func:`eamlib.training.fit` that the result depends on."""
         recipe = self._plain_recipe
         shifts = recipe["augment"]
-        return recipe | {"augment": None if shifts is None else functools.partial(augment, **shifts)}
+        # Images on disk are cropped and mirrored while they are read.
+        in_memory = shifts is not None and self.data in data.IN_MEMORY
+        return recipe | {"augment": functools.partial(augment, **shifts) if in_memory else None}
 
     @property
     def configuration(self) -> dict:
         """All that the result depends on, as a record holds it."""
         network = {"model": self.model, "conv": self.conv, "width_mult": self.width_mult, "options": dict(self.options)}
         changes = {"changes": dict(self.changes)} if self.changes else {}
-        return network | {"stem_stride": 1, "data": self.data} | self._plain_recipe | changes
+        place = {"stem_stride": data.STEM_STRIDES[self.data], "data": self.data}
+        return network | place | self._plain_recipe | changes
 
     @property
     def _plain_recipe(self) -> dict:
         """With the augmentation's arguments for the augmentation."""
         changes = dict(self.changes)
         augmented = (self.epochs >= AUGMENT_FROM) != (changes.pop("augment", None) == OTHERWISE)
+        if self.data in data.IN_MEMORY:
+            shifts = data.AUGMENTATIONS[self.data] if augmented else None
+        else:
+            shifts = imagenet.AUGMENTATION
         return {
             "epochs": self.epochs,
             **RECIPE,
             "temperature": TEMPERATURE if self.conv == "dynamic" or self.conv.startswith("eam-") else None,
-            "augment": data.AUGMENTATIONS[self.data] if augmented else None,
+            "augment": shifts,
             "seed": self.seed,
             **changes,
         }
@@ -124,7 +141,7 @@ class Unit:
             self.conv,
             num_classes=SIZES[self.data][2],
             width_mult=self.width_mult,
-            stem_stride=1,
+            stem_stride=data.STEM_STRIDES[self.data],
             **dict(self.options),
         )
 
@@ -165,6 +182,7 @@ class Plan:
         epochs: of all rows.
         seeds: so many, from 0.
         width: the width multiplier of all rows; None keeps the paper's.
+        precision: of all rows.
     """
 
     budget: str
@@ -172,11 +190,13 @@ class Plan:
     epochs: int
     seeds: int = 3
     width: float | None = None
+    precision: str = "float32"
 
     def unit(self, row: Row, seed: int) -> Unit:
         """The run of a row."""
         width = row.width_mult if self.width is None else self.width
-        options, changes = (tuple(sorted(mapping.items())) for mapping in (row.options, row.changes))
+        precision = {} if self.precision == "float32" else {"precision": self.precision}
+        options, changes = (tuple(sorted(mapping.items())) for mapping in (row.options, precision | dict(row.changes)))
         return Unit(row.network, row.conv, width, options, self.data, self.epochs, seed, changes)
 
     def units(self, rows: Iterable[Row]) -> list[Unit]:
@@ -189,7 +209,8 @@ class Plan:
         """``digits-smoke``; what is not the budget's is added: ``digits-smoke-x0.25-e2``."""
         width = "" if self.width is None else f"-x{self.width:g}"
         epochs = "" if self.epochs == BUDGETS[self.budget].epochs else f"-e{self.epochs}"
-        return f"{self.data}-{self.budget}{width}{epochs}"
+        precision = "" if self.precision == "float32" else f"-{self.precision}"
+        return f"{self.data}-{self.budget}{width}{epochs}{precision}"
 
 
 def plan(
@@ -199,6 +220,7 @@ def plan(
     epochs: int | None = None,
     seeds: int = 3,
     width: float | None = None,
+    precision: str = "float32",
 ) -> Plan:
     """A plan; what is None is the budget's, or the paper's.
 
@@ -208,10 +230,11 @@ def plan(
     effort = budget(budget_name)
     return Plan(
         budget=effort.name,
-        data=data.held_in_memory("--data", data_name or effort.dataset),
+        data=one_of("--data", data_name or effort.dataset, SIZES),
         epochs=positive_int("--epochs", effort.epochs if epochs is None else epochs),
         seeds=positive_int("--seeds", seeds),
         width=None if width is None else positive_number("--width", width),
+        precision=one_of("--precision", precision, PRECISIONS),
     )
 
 
@@ -234,8 +257,12 @@ def check(units: Iterable[Unit]) -> None:
     """Build every distinct network, without memory for its weights.
 
     Raises:
-        ValueError: if one cannot be built, at this width, say.
+        ValueError: if one cannot be built, at this width, say, or cannot be trained as it should be.
     """
+    units = tuple(units)
+    for unit in units:
+        if unit.data not in data.IN_MEMORY and "augment" in dict(unit.changes):
+            raise ValueError(f"{unit.name} changes the augmentation, and that of {unit.data} is always on.")
     for unit in {unit.network: unit for unit in units}.values():
         try:
             with torch.device("meta"):

@@ -63,6 +63,23 @@ def test_without_records_there_is_a_table_of_the_paper_alone(tmp_path):
     assert "| 93.61 (−0.38)   | 74.83 (+0.07)    | 76.37 (+0.43)" in text
 
 
+def test_a_table_has_one_precision_and_says_which(tmp_path):
+    write(tmp_path)
+    bf16 = Plan("full", "cifar10", 200, precision="bf16")
+    assert all(not row["accuracy"] for row in report.build(POOLING, bf16, tmp_path)["rows"])
+    write(tmp_path, bf16, accuracy={"avg": (93.0,)})
+    built = report.build(POOLING, bf16, tmp_path)
+    assert [list(row["accuracy"].values()) for row in built["rows"]] == [[], [93.0], []]
+    assert "label smoothing 0.1, bf16. Devices" in report.markdown(built)
+    assert report.save(built, tmp_path).name == "pooling-cifar10-full-bf16.md"
+    assert "bf16" not in report.markdown(report.build(POOLING, PLAN, tmp_path))
+
+
+def test_the_size_of_the_images_is_that_of_the_data(tmp_path):
+    text = report.markdown(report.build(POOLING, Plan("full", "imagenet100", 200), tmp_path))
+    assert "ImageNet100 at 224 × 224 pixels" in text and "paper, ImageNet100" in text
+
+
 def test_a_saved_table_can_be_rebuilt_and_betrays_a_changed_record(tmp_path):
     write(tmp_path)
     path = report.save(report.build(POOLING, PLAN, tmp_path), tmp_path)

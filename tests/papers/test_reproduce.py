@@ -88,14 +88,14 @@ def test_an_interrupted_unit_goes_on(folders, tmp_path, monkeypatch):
     run_unit(UNIT, **alone, device="cpu", progress=False, keep=True)
     assert (alone["work"] / "digits" / UNIT.name / "epoch-0002").is_dir()
     with monkeypatch.context() as patch:
-        evaluate, calls = eamlib.training.evaluate, iter((1, 2))
+        tested, calls = eamlib.training._right_answers, iter((1, 2))
 
         def stopped_at_the_second(*arguments, **options):
             if next(calls) == 2:
                 raise KeyboardInterrupt
-            return evaluate(*arguments, **options)
+            return tested(*arguments, **options)
 
-        patch.setattr(eamlib.training, "evaluate", stopped_at_the_second)
+        patch.setattr(eamlib.training, "_right_answers", stopped_at_the_second)
         with pytest.raises(KeyboardInterrupt, match="epoch-0001 is kept"):
             run_unit(UNIT, **folders, device="cpu", progress=False)
     assert not UNIT.path(folders["results"]).exists() and not list(folders["work"].rglob("*.lock"))
@@ -103,6 +103,50 @@ def test_an_interrupted_unit_goes_on(folders, tmp_path, monkeypatch):
     assert run_unit(UNIT, **folders, device="cpu", progress=False).state == "trained"
     histories = [tiny.numbers(UNIT.record(place["results"])["history"]) for place in (folders, alone)]
     assert histories[0] == histories[1]
+
+
+def test_a_record_says_how_it_was_run_and_another_precision_has_its_own(folders, monkeypatch, capsys):
+    monkeypatch.setattr("torch.compile", lambda model: model)
+    arguments = ["pooling", "--row", "avg"]
+    assert command(folders, *arguments, "--compile", "--channels-last") == 0
+    assert command(folders, *arguments, "--precision", "bf16") == 0
+    plain, bf16 = (
+        records.read(replace(PLAN, epochs=1, precision=precision).unit(POOLING.row("avg"), 0).path(folders["results"]))
+        for precision in ("float32", "bf16")
+    )
+    assert plain["how"] == {"compile": True, "channels_last": True} and "precision" not in plain["configuration"]
+    assert "how" not in bf16 and bf16["configuration"]["precision"] == "bf16"
+    assert plain["history"][0]["loss"] != bf16["history"][0]["loss"]
+    tables = {path.stem for path in (folders["results"] / "tables").glob("*.md")}
+    assert tables == {"pooling-digits-smoke-x0.25-e1", "pooling-digits-smoke-x0.25-e1-bf16"}
+    # Seconds of the compiled run say nothing about a plain one.
+    forecasts = (Forecast(**folders, device=pick_device("cpu"), **how) for how in ({}, plain["how"]))
+    monkeypatch.setattr(Forecast, "_timed", lambda forecast, unit: 60.0)
+    assert [forecast.an_epoch(UNIT)[1] for forecast in forecasts] == [False, True]
+    capsys.readouterr()
+    assert command(folders, *arguments, "--precision", "bf16", "--list") == 0
+    assert "seed 0, bf16." in (printed := capsys.readouterr().out) and "1 of 1" in printed
+
+
+def test_a_unit_of_imagenet100_is_trained_and_forecast_at_224(folders, tmp_path, monkeypatch):
+    pytest.importorskip("torchvision")
+    sets = tiny.on_disk(tmp_path / "images")
+    monkeypatch.setattr(data, "load", lambda name, *, train=True: sets[0] if train else sets[1])
+    unit = Plan("smoke", "imagenet100", 1, 1, 0.25).unit(POOLING.row("avg"), 0)
+    assert run_unit(unit, **folders, device="cpu", progress=False, workers=2).state == "trained"
+    record = unit.record(folders["results"])
+    assert record["how"] == {"workers": 2} and record["images"] == {"train": 24, "test": 4}
+    shapes = []
+    build = type(unit).build
+
+    def watched(unit):
+        model = build(unit)
+        model.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
+        return model
+
+    monkeypatch.setattr(type(unit), "build", watched)
+    seconds, measured = Forecast(**folders, device=pick_device("cpu")).an_epoch(unit)
+    assert seconds > 0 and not measured and set(shapes) == {(8, 3, 224, 224)}
 
 
 def test_a_unit_that_another_process_runs_is_left_to_it(folders):
@@ -190,7 +234,11 @@ def test_the_list_of_all_tables_counts_a_run_once(folders, capsys, monkeypatch):
         (["all", "--row", "max"], "--row = 'max' wants one table"),
         (["pooling", "--shard", "3/2"], "--shard = '3/2' must be i/n"),
         (["pooling", "--engine", "rai"], "--engine = 'rai' is unknown. Did you mean 'ray'"),
-        (["pooling", "--data", "imagenet100"], "--data = 'imagenet100' stays on disk"),
+        (["pooling", "--precision", "half"], "--precision = 'half' is unknown."),
+        (["pooling", "--precision", "fp16"], "precision = 'fp16' needs a CUDA GPU, not cpu"),
+        (["pooling", "--precision", "fp16", "--list"], "precision = 'fp16' needs a CUDA GPU, not cpu"),
+        (["pooling", "--workers", "2"], "workers = 2 is for sets on disk; allowed for digits is None"),
+        (["pooling", "--data", "imagenet100", "--workers", "-1"], "workers = -1 must be an integer of at least 0"),
         (["fix-dy"], "fix_shuffle-x0.25-static cannot be built"),
     ],
 )

@@ -1,6 +1,9 @@
+import json
+from dataclasses import replace
+
 import pytest
 
-from eamlib import data
+from eamlib import data, imagenet
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.units import AUGMENT_FROM, SIZES, Plan, Unit, check, plan, shard
 from eamlib.recipe import Recipe
@@ -35,8 +38,55 @@ def test_the_sizes_are_those_of_the_data(name):
     assert SIZES[name] == (len(train), len(test), len(train.classes))
 
 
-def test_every_set_in_memory_has_its_sizes():
-    assert SIZES.keys() == set(data.IN_MEMORY)
+def test_every_set_has_its_sizes():
+    assert SIZES.keys() == set(data.DATASETS) == data.INPUT_SIZES.keys() == data.STEM_STRIDES.keys()
+
+
+def test_imagenet100_is_trained_as_the_papers_images_are():
+    unit = Plan("full", "imagenet100", 200).unit(TABLES["pooling"].row("avg"), 0)
+    assert unit.configuration["stem_stride"] == 2 and unit.configuration["augment"] == imagenet.AUGMENTATION
+    assert unit.recipe["augment"] is None and unit.build().classifier[-1].out_features == 100
+    assert Unit.of(json.loads(json.dumps(unit.configuration))) == unit
+
+
+def test_images_on_disk_are_always_augmented():
+    with pytest.raises(
+        ValueError, match="augment_otherwise-e5-seed0 changes the augmentation, and that of imagenet100"
+    ):
+        check(Plan("full", "imagenet100", 5).units(TABLES["tricks"].rows))
+
+
+def test_a_precision_is_named_where_it_is_not_float32():
+    plain, bf16 = (replace(PLAN, precision=precision) for precision in ("float32", "bf16"))
+    row = TABLES["channels"].row("n2")
+    assert bf16.unit(row, 1).name == "mobilenet_v1-x1-eam-rcr-n2-precision_bf16-e6-seed1"
+    assert bf16.unit(row, 1).configuration == plain.unit(row, 1).configuration | {
+        "precision": "bf16",
+        "changes": {"precision": "bf16"},
+    }
+    assert (
+        bf16.unit(row, 1).recipe["precision"] == "bf16" and Unit.of(bf16.unit(row, 1).configuration).precision == "bf16"
+    )
+    assert bf16.label == "digits-smoke-bf16"
+
+
+def test_a_plain_unit_is_what_its_records_say():
+    assert PLAN.unit(TABLES["pooling"].row("max"), 1).configuration == {
+        "model": "mobilenet_v1",
+        "conv": "eam-rcr",
+        "width_mult": 1.0,
+        "options": {"pool": "max"},
+        "stem_stride": 1,
+        "data": "digits",
+        "epochs": 6,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+        "temperature": 30.0,
+        "augment": None,
+        "seed": 1,
+    }
 
 
 def test_rows_with_a_kernel_attention_have_a_temperature():
@@ -94,7 +144,7 @@ def test_the_budget_decides_what_is_not_said(monkeypatch):
     [
         ({"budget_name": "smok"}, "budget = 'smok' is unknown. Did you mean 'smoke'"),
         ({"data_name": "digit"}, "--data = 'digit' is unknown. Did you mean 'digits'"),
-        ({"data_name": "imagenet100"}, "--data = 'imagenet100' stays on disk; allowed are"),
+        ({"precision": "half"}, "--precision = 'half' is unknown. Allowed: float32, bf16, fp16"),
         ({"epochs": 0}, "--epochs = 0 must be"),
         ({"seeds": 0}, "--seeds = 0 must be"),
         ({"width": 0.0}, "--width = 0.0 must be"),

@@ -1,0 +1,176 @@
+"""Batches of sets in memory and on disk: the same face, whoever decodes, and nothing is lost."""
+
+import multiprocessing
+import os
+
+import pytest
+import tiny
+import torch
+
+from eamlib import create_model
+from eamlib.feed import feed, parts
+from eamlib.imagenet import ImageFolderSet
+from eamlib.training import evaluate
+
+pytest.importorskip("torchvision")
+pytest.importorskip("accelerate")
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    return tiny.on_disk(tmp_path_factory.mktemp("images"))
+
+
+def read(dataset, count=10, seed=0, **options):
+    """All batches of ``dataset``, in its order, as they are trained on."""
+    batches = torch.arange(len(dataset)).split(count)
+    draws = None if seed is None else torch.Generator().manual_seed(seed)
+    return list(feed(dataset, CPU, **options).read(batches, draws))
+
+
+def test_both_kinds_read_the_images_that_are_asked_for(sets):
+    train = tiny.images()
+    [[images, labels]] = feed(train, CPU).read([torch.tensor([5, 3])])
+    assert torch.equal(images, train.images[[5, 3]]) and torch.equal(labels, train.labels[[5, 3]])
+    [[images, labels]] = feed(sets[0], CPU, workers=0).read([torch.tensor([7, 3])])
+    [[expected, _]] = sets[0].stream([torch.tensor([7, 3])])
+    assert torch.equal(images, expected) and torch.equal(labels, sets[0].labels[[7, 3]])
+    assert images.dtype == torch.uint8 and labels.dtype == torch.int64
+
+
+def test_images_in_memory_are_augmented_where_something_is_drawn():
+    train = tiny.images()
+    tested, trained = (read(train, 70, seed, augment=tiny.flip)[0][0] for seed in (None, 0))
+    assert torch.equal(tested, train.images)
+    assert torch.equal(trained, tiny.flip(train.images, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_images_on_disk_do_not_depend_on_who_decodes_them(sets, workers):
+    alone, others = (read(sets[0], workers=count) for count in (0, workers))
+    assert [len(labels) for _, labels in others] == [10, 10, 4]
+    for ours, theirs in zip(alone, others, strict=True):
+        assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+    assert not torch.equal(alone[0][0], read(sets[0], workers=0, seed=1)[0][0])
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_parts_of_all_processes_are_the_batches(sets, kind, processes, monkeypatch):
+    dataset, options = (tiny.images(24), {}) if kind == "memory" else (sets[0], {"workers": 0})
+    whole, decoded, item = read(dataset, **options), [], ImageFolderSet.__getitem__
+    monkeypatch.setattr(ImageFolderSet, "__getitem__", lambda s, i: decoded.append(i) or item(s, i))
+    shares = [read(dataset, **options, process=process, processes=processes) for process in range(processes)]
+    for batch, *mine in zip(whole, *shares, strict=True):
+        assert torch.equal(batch[0], torch.cat([images for images, _ in mine]))
+        assert torch.equal(batch[1], torch.cat([labels for _, labels in mine]))
+    assert sorted(decoded) == ([] if kind == "memory" else list(range(24)))  # each image by one process alone
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_an_image_stands_in_where_there_is_none(sets, kind):
+    dataset, options = (tiny.images(24), {}) if kind == "memory" else (sets[0], {"workers": 0})
+    [_, (first, label)], [_, (second, stand_in)] = (
+        read(dataset, 23, **options, process=process, processes=2) for process in (0, 1)
+    )
+    assert torch.equal(first, second) and label.tolist() == [dataset.labels[23]] and stand_in.tolist() == [-100]
+
+
+def test_parts_are_the_batch():
+    images, labels = torch.arange(5), torch.arange(5, 10)
+    assert [len(x) for x, _ in parts(images, labels, 3)] == [2, 2, 1]
+    assert torch.equal(torch.cat([y for _, y in parts(images, labels, 3)]), labels)
+
+
+def test_reading_draws_nothing_from_torchs_own_generator(sets):
+    before = torch.get_rng_state()
+    for workers in (0, 1):
+        read(sets[0], workers=workers)
+        read(sets[1], workers=workers, seed=None)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def train(folder, sets, stop_at=None, **options):
+    """Everything that can be lost, on images on disk; Ctrl-C in step ``stop_at``, counted from 1."""
+    model = tiny.of_photographs(tiny.network())
+    if stop_at:
+        steps = iter(range(1, stop_at + 1))
+
+        def stop(module, inputs):
+            if module.training and next(steps) == stop_at:
+                raise KeyboardInterrupt
+
+        model.register_forward_pre_hook(stop)
+    return tiny.run(folder, model, sets, **{"augment": None, "epochs": 3, "batch_size": 10} | options)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (2, 2), (0, 2)])
+def test_an_interrupted_run_on_disk_ends_bit_identical(sets, tmp_path, before, after):
+    _, history = train(tmp_path / "alone", sets, workers=0)
+    with pytest.raises(KeyboardInterrupt, match="epoch-0001 is kept"):
+        train(tmp_path / "stopped", sets, stop_at=5, workers=before)
+    torch.rand(5)  # torch's own generator is elsewhere now
+    _, resumed = train(tmp_path / "stopped", sets, workers=after)
+    assert tiny.numbers(resumed) == tiny.numbers(history)
+    assert tiny.kept(tmp_path / "stopped") == tiny.kept(tmp_path / "alone")
+
+
+def test_a_run_on_disk_is_its_files_wherever_they_are(sets, tmp_path):
+    train(tmp_path / "run", sets, epochs=1, workers=0)
+    elsewhere = tiny.on_disk(tmp_path / "elsewhere")
+    train(tmp_path / "run", elsewhere, epochs=1, workers=0)
+    elsewhere[0].files[0].rename(elsewhere[0].files[0].with_name("another.JPEG"))
+    with pytest.raises(ValueError, match="belongs to another run: train = 'imagenet100, 24 images, files "):
+        train(tmp_path / "run", tiny.on_disk(tmp_path / "elsewhere"), epochs=1, workers=0)
+
+
+def test_a_damaged_image_is_named_and_the_run_goes_on_without_it(tmp_path):
+    sets = tiny.on_disk(tmp_path / "images")
+    file = sets[0].files[3]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:300])
+    for workers in (0, 1):
+        with pytest.raises(ValueError, match=f"{file} cannot be read"):
+            train(tmp_path / "run", sets, workers=workers)
+    file.write_bytes(whole)
+    train(tmp_path / "run", sets, workers=0)
+
+
+def test_evaluate_takes_the_central_squares(sets):
+    model = create_model("mobilenet_v1", num_classes=4, width_mult=0.125).eval()
+    images, labels = next(iter(sets[1].loader(4, train=False)))
+    with torch.no_grad():
+        right = (model(images).argmax(1) == labels).sum().item()
+    assert evaluate(model, sets[1], workers=0, batch_size=3) == 100 * right / 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"augment": tiny.flip}, "augment = <function flip.* is for sets in memory; allowed for imagenet100 is None"),
+        ({"workers": -1}, "workers = -1 must be an integer of at least 0"),
+        ({"workers": 1.5}, "workers = 1.5 must be"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(sets, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", sets, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_are_for_sets_on_disk(tmp_path):
+    with pytest.raises(ValueError, match="workers = 2 is for sets on disk; allowed for corners is None"):
+        tiny.run(tmp_path / "run", workers=2)
+    with pytest.raises(ValueError, match="batch_size = 0 must be"):
+        evaluate(tiny.network(), tiny.images(), batch_size=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_processes_of_a_machine_share_its_cores(sets, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    assert feed(sets[0], CPU).workers == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert feed(sets[0], CPU).workers == 1

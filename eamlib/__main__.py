@@ -200,23 +200,27 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser(
         "bench",
-        help="measure the time and memory of dynamic convolutions",
+        help="measure the time and memory of dynamic convolutions, and of training",
         description="layers: every way to run a dynamic convolution, on the 26 separable layers of MobileNetV1, some "
         "minutes on a CPU. models: the network static, dynamic and with EAM, and the attention's share. memory: what "
-        "training takes. Threads: OMP_NUM_THREADS.",
+        "training takes. train: images a second of the training loop with each of its options, against torchvision's "
+        "transforms and a DataLoader. Threads: OMP_NUM_THREADS.",
     )
-    bench.add_argument("what", help="layers, models or memory")
+    bench.add_argument("what", help="layers, models, memory or train")
     bench.add_argument("--device", help="cpu or cuda (default: CUDA where there is one)")
     bench.add_argument(
         "--work",
         action="append",
-        help="of layers: 32-inference, 32-training, 224-inference or 224-single; may be repeated (default: all)",
+        help="of layers: 32-inference, 32-training, 224-inference or 224-single; of train: static or eam; may be "
+        "repeated (default: all)",
     )
     bench.add_argument("--dtype", help="of layers: float32 or bfloat16 (default: float32)")
     bench.add_argument(
-        "--seconds", type=float, help="of layers, on each; of models, on each work (default: 1.5 and 15)"
+        "--seconds",
+        type=float,
+        help="of layers, on each; of models and train, on each work (default: 1.5, 15 and 90)",
     )
-    bench.add_argument("--rounds", type=int, help="of layers and models: at most so many (default: 60)")
+    bench.add_argument("--rounds", type=int, help="of layers, models and train: at most so many (default: 60)")
     bench.add_argument("--json", metavar="FILE", help="also write a record; never overwrites one")
     bench.set_defaults(run=_bench)
     return parser
@@ -490,7 +494,7 @@ def _bench(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")
     if options.json:
         records.refuse_existing(options.json)
-    where = records.provenance(device, "timm")
+    where = records.provenance(device, "timm", "accelerate")
     print(f"{where['device']}, PyTorch {where['versions']['torch']}")
     results = []
     for result in module.measure(device, **given):

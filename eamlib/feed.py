@@ -45,7 +45,7 @@ def feed(
             f"augment = {augment!r} is for sets in memory; allowed for {dataset.name} is None: its images are cropped "
             "and mirrored at random while they are read."
         )
-    return OnDisk(dataset, device, _cores() if workers is None else workers, process, processes)
+    return OnDisk(dataset, device, _workers() if workers is None else workers, process, processes)
 
 
 def check_workers(workers: int | None, name: str, on_disk: bool) -> None:
@@ -122,7 +122,11 @@ def parts(images: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tens
     return [(x, y) if len(y) else (images[:1], torch.full_like(labels[:1], -100)) for x, y in pairs]
 
 
-def _cores() -> int:
-    """Cores for each of this machine's processes, 16 at most: more wait for the disk."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))  # which launchers set
+def cores() -> int:
+    """How many of this machine's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _workers() -> int:
+    """The cores of each of this machine's processes, 16 at most: more wait for the disk."""
+    return min(16, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))  # which launchers set

@@ -5,13 +5,15 @@ from collections import Counter
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from eamlib import create_model
+from eamlib import create_model, data
 from eamlib.__main__ import main
-from eamlib.bench import layers, memory, models
+from eamlib.bench import layers, memory, models, train
 from eamlib.bench.timing import Target, interleaved
 from eamlib.functional import STRATEGIES
+from eamlib.training import normalize, pixel_statistics
 
 CPU = torch.device("cpu")
 DEPTHWISE = layers.Layer(8, 8, 3, stride=2, padding=1, groups=8, size=6)
@@ -164,6 +166,86 @@ def test_the_target_of_memory_is_what_is_beyond_static():
     assert target.value == pytest.approx(0.2) and target.met
 
 
+@pytest.fixture
+def short_epochs(monkeypatch):
+    """Two small batches of digits, and a compiler that any machine has."""
+    for package in ("accelerate", "sklearn", "torchvision"):
+        pytest.importorskip(package)
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))
+    monkeypatch.setattr(train, "DATA", "digits")
+    monkeypatch.setattr(train, "BATCH_SIZE", 16)
+    monkeypatch.setattr(train, "STEPS", {"cpu": 2})
+
+
+def test_train_times_the_plain_loop_and_every_option_of_ours(short_epochs, tmp_path, capsys):
+    if not train._can_compile(CPU):
+        pytest.skip("torch.compile finds no C++ compiler")
+    file = tmp_path / "run.json"
+    arguments = ["bench", "train", "--device", "cpu", "--work", "static", "--rounds", "1", "--json", str(file)]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    (result,) = json.loads(file.read_text())["results"]
+    loops = result["loops"]
+    assert {"plain (0 workers)", "plain (2 workers)", *train.OPTIONS} <= set(loops)
+    assert all(0 < loop["waiting"] < 1 and loop["ms"] > 0 and loop["first"] > 0 for loop in loops.values())
+    assert all(line in out for line in train.lines(result)) and "no rows" not in out
+    assert result["work"] == "static" and "eam:" not in out
+
+
+@pytest.mark.parametrize("loop", ["plain", "ours"])
+def test_both_loops_train(short_epochs, loop):
+    torch.manual_seed(0)
+    images = train._first(data.load("digits"), 96)
+    model = train._network("static", images)
+    epoch = train._plain(model, images, CPU, 0) if loop == "plain" else train._ours(model, images, CPU, {})
+
+    @torch.no_grad()
+    def loss():
+        return F.cross_entropy(model.train()(normalize(images.images, *pixel_statistics(images))), images.labels)
+
+    before = loss()
+    for _ in range(8):
+        seconds, waiting = epoch()
+        assert 0 < waiting < seconds
+    assert loss() < 0.8 * before
+
+
+def test_the_plain_loop_and_ours_see_the_same_images():
+    pytest.importorskip("sklearn")
+    transforms = pytest.importorskip("torchvision").transforms
+    images = train._first(data.load("digits"), 3)
+    picture, label = train.Pictures(images, transforms.ToTensor())[1]
+    torch.testing.assert_close(picture, images.images[1] / 255)
+    assert label == images.labels[1] and len(train.Pictures(images, None)) == 3
+
+
+def test_without_a_compiler_its_rows_are_left_out_and_a_line_says_so(short_epochs, monkeypatch):
+    def fails(model):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    (result,) = train.measure(CPU, ["static"], rounds=1)
+    assert "ours (channels_last)" in result["loops"] and not any("compile" in loop for loop in result["loops"])
+    assert "so it has no rows" in "\n".join(train.lines(result))
+
+
+@pytest.mark.parametrize(("device", "met"), [("cpu", True), ("cuda", False)])
+def test_the_target_of_train_is_the_best_against_the_best(device, met):
+    ms = {"plain (0 workers)": 90.0, "plain (2 workers)": 80.0, "ours": 50.0, "ours (compile)": 32.0}
+    result = {"conv": "static", "device": device}
+    (target,) = train.targets(result | {"loops": {loop: {"ms": time} for loop, time in ms.items()}})
+    assert target.what == "ours (compile) ÷ plain (2 workers)" and target.value == 2.5 and target.met == met
+    assert train.targets({"conv": "eam-rcr"}) == []
+
+
+@pytest.mark.cuda
+def test_train_runs_on_cuda(short_epochs, monkeypatch):
+    monkeypatch.setattr(train, "STEPS", {"cuda": 2})
+    (result,) = train.measure(torch.device("cuda"), ["static"], rounds=1)
+    assert set(train.CUDA_OPTIONS) <= set(result["loops"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -175,6 +257,8 @@ def test_the_target_of_memory_is_what_is_beyond_static():
         (["layers", "--rounds", "0"], "rounds = 0 must be"),
         (["models", "--seconds", "0"], "seconds = 0.0 must be"),
         (["models", "--work", "32-training"], "--work = ['32-training'] is no option of bench models"),
+        (["train", "--work", "statik"], "work = 'statik' is unknown. Did you mean 'static'"),
+        (["train", "--dtype", "float32"], "--dtype = 'float32' is no option of bench train"),
         (["memory", "--rounds", "3"], "--rounds = 3 is no option of bench memory"),
         (["memory", "--json", "nowhere/run.json"], "the folder of nowhere/run.json does not exist"),
     ],

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,19 +19,36 @@ LEAST, MOST = 5, 60  # rounds
 def interleaved(
     ways: Mapping[str, Callable[[], object]], device: torch.device, seconds: float, rounds: int = MOST
 ) -> dict[str, dict]:
-    """Time ``ways`` in rounds: in each, every way runs once, in a new order, so that a busy moment hits all alike.
+    """Time ``ways`` side by side, see :func:`in_rounds`.
+
+    Args:
+        ways: what to run, by name.
+        device: on CUDA, a time ends when all the work is done.
+        seconds, rounds: as :func:`in_rounds` has them.
+
+    Returns:
+        By name what :func:`summary` makes of the times.
+
+    Raises:
+        ValueError: if ``seconds`` is not above 0 or ``rounds`` is below 1.
+    """
+    timed = {name: partial(_timed, run, device) for name, run in ways.items()}
+    return {name: summary(times) for name, times in in_rounds(timed, seconds, rounds).items()}
+
+
+def in_rounds(ways: Mapping[str, Callable[[], float]], seconds: float, rounds: int = MOST) -> dict[str, list[float]]:
+    """Run ``ways`` in rounds: in each, every way runs once, in a new order, so that a busy moment hits all alike.
 
     A first round that is not counted warms up. From the sixth counted one on, a way that has had its share of
     ``seconds`` sits out: the slow ones do not hold up the rest.
 
     Args:
-        ways: what to run, by name.
-        device: on CUDA, a time ends when all the work is done.
+        ways: by name, what runs and returns the seconds that count.
         seconds: to spend, on all ways together.
         rounds: at most; fewer than five also shorten the least.
 
     Returns:
-        By name: ``ms`` (median), ``low`` and ``high`` (25th and 75th percentile), in milliseconds, and ``rounds``.
+        By name the seconds of every counted run.
 
     Raises:
         ValueError: if ``seconds`` is not above 0 or ``rounds`` is below 1.
@@ -38,35 +56,37 @@ def interleaved(
     share = positive_number("seconds", seconds) / len(ways)
     least = min(LEAST, positive_int("rounds", rounds))
     for run in ways.values():
-        _timed(run, device)
+        run()
     taken = {name: [] for name in ways}
     waiting, order = list(ways), random.Random(0)
     while waiting:
         order.shuffle(waiting)
         for name in waiting:
-            taken[name].append(_timed(ways[name], device))
+            taken[name].append(ways[name]())
         waiting = [
             name
             for name in waiting
             if len(taken[name]) < least or (len(taken[name]) < rounds and sum(taken[name]) < share)
         ]
-    return {name: _summary(times) for name, times in taken.items()}
+    return taken
 
 
 def _timed(run: Callable[[], object], device: torch.device) -> float:
-    _finish(device)
+    finish(device)
     start = time.perf_counter()
     run()
-    _finish(device)
+    finish(device)
     return time.perf_counter() - start
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait until ``device`` has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _summary(times: list[float]) -> dict:
+def summary(times: list[float]) -> dict:
+    """``ms`` (median), ``low`` and ``high`` (25th and 75th percentile), in milliseconds, and ``rounds``."""
     low, median, high = (1e3 * np.percentile(times, (25, 50, 75))).tolist()
     return {"ms": median, "low": low, "high": high, "rounds": len(times)}
 

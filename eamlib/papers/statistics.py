@@ -94,27 +94,71 @@ def next_run(sample: Summary) -> tuple[float, float] | None:
     return sample.mean - half, sample.mean + half
 
 
-def seeds_needed(difference: float, sd: float, power: float = 0.8) -> int | None:
+def seeds_needed(difference: float, sd: float, power: float = 0.8, alpha: float = 1 - LEVEL) -> int | None:
     """How many seeds, each a pair of runs, a paired two-sided t test at 5 % needs to tell ``difference`` from 0.
 
     Args:
         difference: the true one, in points; its sign does not matter.
         sd: standard deviation of the differences from seed to seed, in points.
         power: the probability of seeing it, at most 0.99.
+        alpha: another level than 5 %: 0.05 / m, say, where it is the first of m comparisons by Holm's method.
 
     Returns:
         The least number, 2 or more; None where 1,000 do not do: nobody trains that many.
 
     Raises:
-        ValueError: if ``sd`` is not above 0, or ``power`` is out of its range.
+        ValueError: if ``sd`` is not above 0, or ``power`` or ``alpha`` is out of its range.
     """
     from scipy import stats
 
     positive_number("sd", sd)
     number_between("power", power, 0, 0.991)
+    number_between("alpha", alpha, 1e-6, 1)
     # The t value is spread by the noncentral t distribution about the difference in units of its standard error.
     n = np.arange(2, MOST_SEEDS + 1)
-    critical, shift = stats.t.isf((1 - LEVEL) / 2, n - 1), abs(difference) / sd * np.sqrt(n)
-    reached = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+    critical, shift = stats.t.isf(alpha / 2, n - 1), abs(difference) / sd * np.sqrt(n)
+    # The other tail holds next to nothing where the shift is large, and there SciPy now and then says nan of it.
+    reached = stats.nct.sf(critical, n - 1, shift) + np.nan_to_num(stats.nct.cdf(-critical, n - 1, shift))
     enough = (reached >= power) | np.isnan(reached)  # nan is what SciPy says of shifts far beyond what is enough
     return int(n[enough.argmax()]) if enough.any() else None
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p-values, in the order of ``p_values``: at most one in twenty such families holds a value below 0.05
+    where there is nothing at all to find.
+
+    The smallest of m values is multiplied by m, the next by m − 1, and so on; none may fall below the one before it. A
+    None is no member of the family and stays None.
+
+    Source: Holm 1979, https://www.jstor.org/stable/4615733
+    """
+    family = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(family):
+        largest = max(largest, min(1.0, (len(family) - rank) * p))
+        adjusted[place] = largest
+    return adjusted
+
+
+def equivalence(differences: Summary, margin: float) -> float | None:
+    """The p-value of two one-sided t tests that a difference is as large as ``margin``, to either side.
+
+    Where it is below 0.05, the 90 % interval of the difference lies between −margin and margin, and two rows may be
+    called equal to within the margin. That a difference cannot be told from none does not show it.
+
+    Returns:
+        The larger of the two p-values; None of fewer than two differences, and where all of them are the same.
+
+    Raises:
+        ValueError: if ``margin`` is not above 0.
+
+    Source: Schuirmann 1987, https://doi.org/10.1007/BF01068419
+    """
+    from scipy import stats
+
+    positive_number("margin", margin)
+    if differences.n < 2 or differences.sd <= 1e-9 * (1 + abs(differences.mean)):
+        return None
+    error = differences.sd / math.sqrt(differences.n)
+    return float(stats.t.sf((margin - abs(differences.mean)) / error, differences.n - 1))

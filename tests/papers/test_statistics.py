@@ -7,7 +7,7 @@ pytest.importorskip("scipy")
 
 from scipy import stats
 
-from eamlib.papers.statistics import Paired, Summary, next_run, paired, seeds_needed, summarize
+from eamlib.papers.statistics import Paired, Summary, equivalence, holm, next_run, paired, seeds_needed, summarize
 
 
 def test_a_sample_by_hand():
@@ -59,6 +59,20 @@ def test_seeds_needed_against_a_simulation():
     assert power[0] < 0.81 and power[1] > 0.79 and power[0] < power[1]
 
 
+def test_a_larger_difference_never_takes_more_seeds():
+    needed = [seeds_needed(difference, 1.0) for difference in np.geomspace(0.2, 40, 60)]
+    assert needed == sorted(needed, reverse=True) and needed[-1] == 2
+    # Two pairs: t of 1 degree of freedom, whose noncentral tail is that of a ratio of normals.
+    assert (seeds_needed(8.0, 1.0), seeds_needed(12.5, 1.0)) == (3, 2)
+
+
+def test_a_stricter_level_takes_more_seeds():
+    assert seeds_needed(0.5, 0.5, alpha=0.05) == seeds_needed(0.5, 0.5) == 10
+    n = seeds_needed(0.5, 0.5, alpha=0.005)
+    trials = np.random.default_rng(0).normal(0.5, 0.5, (20_000, n))
+    assert (stats.ttest_1samp(trials, 0, axis=1).pvalue < 0.005).mean() == pytest.approx(0.82, abs=0.03)
+
+
 def test_seeds_that_nobody_trains():
     assert seeds_needed(0.01, 1.0) is None and seeds_needed(0.0, 1.0) is None
     assert seeds_needed(50.0, 1.0) == 2
@@ -66,8 +80,39 @@ def test_seeds_that_nobody_trains():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"sd": 0.0}, "sd = 0.0 must be"), ({"power": 1.0}, "power = 1.0 must be")],
+    [({"sd": 0.0}, "sd = 0.0 must be"), ({"power": 1.0}, "power = 1.0 must be"), ({"alpha": 0}, "alpha = 0 must be")],
 )
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         seeds_needed(**{"difference": 1.0, "sd": 1.0} | arguments)
+
+
+def test_holm_by_hand():
+    # 3 · 0.01, 2 · 0.03, 1 · 0.04; the last may not fall below the one before it. A None is not counted.
+    assert holm([0.04, None, 0.01, 0.03]) == pytest.approx([0.06, None, 0.03, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([None]) == [None] and holm([]) == []
+
+
+def test_holm_holds_its_level_where_there_is_nothing_to_find():
+    generator = np.random.default_rng(0)
+    alarms = [min(holm(list(generator.uniform(size=12)))) < 0.05 for _ in range(4000)]
+    assert np.mean(alarms) == pytest.approx(1 - (1 - 0.05 / 12) ** 12, abs=0.012)
+
+
+def test_equivalence_is_two_one_sided_tests():
+    differences = [0.1, -0.2, 0.15, 0.05]
+    below = stats.ttest_1samp(differences, -0.5, alternative="greater").pvalue
+    above = stats.ttest_1samp(differences, 0.5, alternative="less").pvalue
+    assert equivalence(summarize(differences), 0.5) == pytest.approx(max(below, above))
+    found = summarize(differences)
+    half = stats.t.ppf(0.95, 3) * found.sd / 2
+    margin = abs(found.mean) + half  # where the 90 % interval ends
+    assert equivalence(found, margin) == pytest.approx(0.05)
+    assert equivalence(summarize([-x for x in differences]), 0.5) == equivalence(found, 0.5)
+    assert equivalence(summarize([0.9, 1.1, 1.0]), 0.5) > 0.95
+
+
+def test_equivalence_needs_a_spread():
+    assert equivalence(summarize([0.1]), 0.5) is None and equivalence(summarize([0.1, 0.1]), 0.5) is None
+    with pytest.raises(ValueError, match="margin = 0 must be"):
+        equivalence(summarize([0.1, 0.2]), 0)

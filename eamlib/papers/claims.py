@@ -1,0 +1,248 @@
+"""What the EAM paper claims or asks of accuracy, as data, and whether runs bear it out.
+
+Of the text of Ding et al. 2021 we hold the tables and the list of contributions. The first three claims follow from
+the latter; the others are what a reader asks of a table, in our words. Each is a set of pairs of rows, so that it can
+be held against the printed figures and against recorded runs alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eamlib.papers.accuracy import TABLES
+from eamlib.papers.statistics import Paired, equivalence, holm, paired, seeds_needed
+from eamlib.papers.units import Plan
+
+BETTER, SAME = "better", "same"
+MARGIN = 0.5  # points: about what the paper prints as a gain in its cost table, +0.43 and +0.56
+LEVEL = 0.05
+
+SUPPORTED, CONTRADICTED, OPEN, NOT_RUN = "supported", "contradicted", "cannot be decided", "not run yet"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows of a table.
+
+    Attributes:
+        table: its name in :data:`eamlib.papers.accuracy.TABLES`.
+        first, second: names of rows; the difference is the first's accuracy less the second's.
+    """
+
+    table: str
+    first: str
+    second: str
+
+    def printed(self, data: str) -> float | None:
+        """The difference of the printed figures, in points; None where one of them is not printed."""
+        first, second = (TABLES[self.table].row(name).printed.get(data) for name in (self.first, self.second))
+        return None if first is None or second is None else round(first - second, 2)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about pairs of rows.
+
+    Attributes:
+        name: short.
+        statement: in our words.
+        source: what of the paper it comes from.
+        relation: ``"better"``, the first row of each pair is the more accurate; or ``"same"``, it makes no difference
+            as large as a margin.
+        pairs: what it says it of.
+    """
+
+    name: str
+    statement: str
+    source: str
+    relation: str
+    pairs: tuple[Pair, ...]
+
+
+def _in_baseline(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[Pair, ...]:
+    """A pair for every network and width; of several convolutions the one that the table has there."""
+    rows = TABLES["baseline"].rows
+    return tuple(
+        Pair("baseline", one.name, other.name)
+        for one in rows
+        for other in rows
+        if (one.network, one.width_mult) == (other.network, other.width_mult)
+        and one.conv in first
+        and other.conv in second
+    )
+
+
+def _in_ablation(table: str, second: str, *first: str) -> tuple[Pair, ...]:
+    return tuple(Pair(table, name, second) for name in first)
+
+
+_STATIC, _DYNET, _RCR, _CGR = ("static",), ("dynamic",), ("eam-rcr",), ("eam-cgr", "eam-cgr-max")
+_CONTRIBUTION = "contributions, third point"
+_NETWORKS = "table of networks"
+CLAIMS = (
+    Claim(
+        "RCR – DyNet",
+        "EAM with RCR is more accurate than DyNet (Ding).",
+        _CONTRIBUTION,
+        BETTER,
+        _in_baseline(_RCR, _DYNET),
+    ),
+    Claim(
+        "CGR – DyNet",
+        "EAM with CGR or CGR-MAX is more accurate than DyNet (Ding).",
+        _CONTRIBUTION,
+        BETTER,
+        _in_baseline(_CGR, _DYNET),
+    ),
+    Claim(
+        "RCR – static",
+        "EAM with RCR is more accurate than the static network.",
+        _CONTRIBUTION,
+        BETTER,
+        _in_baseline(_RCR, _STATIC),
+    ),
+    Claim(
+        "DyNet – static",
+        "DyNet (Ding) is more accurate than the static network.",
+        _NETWORKS,
+        BETTER,
+        _in_baseline(_DYNET, _STATIC),
+    ),
+    Claim(
+        "CGR – RCR",
+        "Drawing channels (RCR) or grouping them (CGR, CGR-MAX) makes no difference.",
+        _NETWORKS,
+        SAME,
+        _in_baseline(_CGR, _RCR),
+    ),
+    Claim(
+        "channels",
+        "How many channels are drawn, 2, 4 or 8, makes no difference.",
+        "ablation of channels",
+        SAME,
+        _in_ablation("channels", "n4", "n2", "n8"),
+    ),
+    Claim(
+        "selection",
+        "Which channels are read makes no difference.",
+        "ablation of selection",
+        SAME,
+        _in_ablation("selection", "rcr", "stride", "slice0", "slice1", "slice2", "slice3"),
+    ),
+    Claim(
+        "pooling",
+        "Pooling the mean or the maximum makes no difference.",
+        "ablation of pooling",
+        SAME,
+        _in_ablation("pooling", "avg", "max"),
+    ),
+    Claim(
+        "output size",
+        "The size that is pooled to, 3, 5 or 7, makes no difference.",
+        "ablation of output size",
+        SAME,
+        _in_ablation("output-size", "p5", "p3", "p7"),
+    ),
+)
+"""The claims. CGR against RCR stands in the ablation of selection, too, with the same two networks."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What runs say of one pair of a claim.
+
+    Attributes:
+        claim, pair: of which.
+        difference: over the seeds that both rows have.
+        p: that there is none, adjusted for all findings of the family.
+        p_same: that it is as large as the margin, adjusted likewise.
+        seeds_needed: to tell a difference as large as the margin from none at 5 % by the number of findings, which is
+            what the strictest step of Holm's method asks; None where two runs of each row are missing, or 1,000 pairs
+            would not do.
+        verdict: :func:`decide`.
+    """
+
+    claim: Claim
+    pair: Pair
+    difference: Paired
+    p: float | None
+    p_same: float | None
+    seeds_needed: int | None
+    verdict: str
+
+
+def decide(relation: str, difference: Paired, p: float | None, p_same: float | None) -> str:
+    """The verdict on one pair, by p-values that are adjusted already.
+
+    A "better" is supported where the difference is told from none and positive, contradicted where it is negative. A
+    "same" is supported where the difference is shown to be smaller than the margin, and contradicted where it is not
+    but is told from none. Everything else cannot be decided.
+    """
+    if difference.n == 0:
+        return NOT_RUN
+    told, same = (value is not None and value < LEVEL for value in (p, p_same))
+    if relation == BETTER:
+        return OPEN if not told else SUPPORTED if difference.mean > 0 else CONTRADICTED
+    return SUPPORTED if same else CONTRADICTED if told else OPEN
+
+
+def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: float = MARGIN) -> list[Finding]:
+    """Hold claims against runs. All pairs together are one family of comparisons, adjusted by Holm's method.
+
+    Args:
+        tables: name -> what :func:`eamlib.papers.report.build` returned; a claim whose table is missing is not run.
+        margin: in points, of what counts as the same.
+
+    Returns:
+        A finding for each pair of each claim; pairs of one claim that the plan makes the same two networks count once.
+
+    Raises:
+        ValueError: if ``margin`` is not above 0.
+    """
+    found = [(claim, pair, _difference(tables, pair)) for claim in claims for pair in _distinct(tables, claim.pairs)]
+    p = holm([difference.p for *_, difference in found])
+    p_same = holm([equivalence(difference, margin) for *_, difference in found])
+    alpha = LEVEL / max(1, sum(difference.n > 1 for *_, difference in found))
+    return [
+        Finding(
+            claim,
+            pair,
+            difference,
+            p[i],
+            p_same[i],
+            seeds_needed(margin, difference.sd, alpha=alpha) if difference.sd else None,
+            decide(claim.relation, difference, p[i], p_same[i]),
+        )
+        for i, (claim, pair, difference) in enumerate(found)
+    ]
+
+
+def overall(findings: Sequence[Finding]) -> str:
+    """The verdict on a claim: contradicted by one pair that is, supported where every pair that was run is.
+
+    Pairs that were not run say nothing, so name their number beside it.
+    """
+    verdicts = {finding.verdict for finding in findings} - {NOT_RUN}
+    if not verdicts:
+        return NOT_RUN
+    if CONTRADICTED in verdicts:
+        return CONTRADICTED
+    return SUPPORTED if verdicts == {SUPPORTED} else OPEN
+
+
+def _distinct(tables: Mapping[str, dict], pairs: Iterable[Pair]) -> list[Pair]:
+    """Without those that repeat another under the table's plan, in which all rows may have one width."""
+    kept = {}
+    for pair in pairs:
+        key = pair
+        if pair.table in tables:
+            plan = Plan(**tables[pair.table]["plan"])
+            key = tuple(plan.unit(TABLES[pair.table].row(name), 0) for name in (pair.first, pair.second))
+        kept.setdefault(key, pair)
+    return list(kept.values())
+
+
+def _difference(tables: Mapping[str, dict], pair: Pair) -> Paired:
+    rows = {row["name"]: row["accuracy"] for row in tables[pair.table]["rows"]} if pair.table in tables else {}
+    return paired(rows.get(pair.first, {}), rows.get(pair.second, {}))

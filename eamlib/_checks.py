@@ -62,3 +62,12 @@ def no_hooks(name: str, layer: nn.Module) -> None:
             f"layer {name!r} carries hooks, which its replacement would lose; allowed is a layer without. Pruning, and "
             "weight_norm and spectral_norm of torch.nn.utils, are hooks too, each with a function that removes it."
         )
+
+
+def differences(here: dict, there: dict) -> str:
+    """What two configurations do not share, for a message; empty if they are the same."""
+    return "; ".join(
+        f"{name} = {here.get(name)!r} here and {there.get(name)!r} there"
+        for name in here | there
+        if here.get(name) != there.get(name)
+    )

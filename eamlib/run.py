@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from eamlib import checkpoint
+from eamlib._checks import differences
 from eamlib.data import ImageSet
 from eamlib.imagenet import ImageFolderSet
 
@@ -137,16 +138,10 @@ class Run:
         return ours
 
     def _refuse_another(self, there: dict) -> None:
-        here = self.configuration
-        differences = [
-            f"{name} = {here.get(name)!r} here and {there.get(name)!r} there"
-            for name in here | there
-            if here.get(name) != there.get(name)
-        ]
-        if differences:
+        if found := differences(self.configuration, there):
             raise ValueError(
-                f"folder = '{self.folder}' belongs to another run: {'; '.join(differences)}. Allowed: the "
-                "configuration that it began with, or another folder."
+                f"folder = '{self.folder}' belongs to another run: {found}. Allowed: the configuration that it began "
+                "with, or another folder."
             )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from eamlib import data, imagenet, records
-from eamlib._checks import one_of, positive_int, positive_number
+from eamlib._checks import differences, one_of, positive_int, positive_number
 from eamlib.augment import augment
 from eamlib.budget import BUDGETS, budget
 from eamlib.models import create_model
@@ -159,16 +159,8 @@ class Unit:
         if not path.exists():
             return None
         record = records.read(path)
-        there, here = record.get("configuration", {}), self.configuration
-        differences = [
-            f"{name} = {here.get(name)!r} here and {there.get(name)!r} there"
-            for name in here | there
-            if here.get(name) != there.get(name)
-        ]
-        if differences:
-            raise ValueError(
-                f"{path} records another run: {'; '.join(differences)}. Move it away, or name another --results."
-            )
+        if found := differences(self.configuration, record.get("configuration", {})):
+            raise ValueError(f"{path} records another run: {found}. Move it away, or name another --results.")
         return record
 
 

@@ -88,7 +88,7 @@ def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
         reasons.append(f"width {plan.width:g} for {row.width_mult:g}")
     full = BUDGETS["full"].epochs
     if plan.epochs < full:
-        reasons.append(f"{plan.epochs} epochs, a full run has {full}")
+        reasons.append(f"{_epochs(plan)}, a full run has {full}")
     if not plan.unit(row, 0).configuration["augment"]:
         reasons.append("no augmentation")
     if not reasons:
@@ -153,7 +153,7 @@ def markdown(built: dict) -> str:
         'of the paired t test. "Seeds to tell": how many pairs of runs show the paper\'s difference with probability '
         "0.8, if it is the true one and runs differ as ours do. –: too few seeds, or not in the text of the paper that "
         "we hold.",
-        f"Ours: {plan.epochs} epochs of {NAMES[plan.data]} at {size} × {size} pixels, {width}, {recipe}{precision}. "
+        f"Ours: {_epochs(plan)} of {NAMES[plan.data]} at {size} × {size} pixels, {width}, {recipe}{precision}. "
         f"Devices: {'; '.join(built['devices']) or '–'}. Commits: {', '.join(built['commits']) or '–'}.",
         table.remark,
     ]
@@ -174,6 +174,10 @@ def rebuild(path: str | Path, results: str | Path) -> dict:
     """The table whose JSON lies at ``path``, made anew of the records that it names."""
     saved = json.loads(Path(path).read_text(encoding="utf-8"))
     return build(TABLES[saved["table"]], Plan(**saved["plan"]), results)
+
+
+def _epochs(plan: Plan) -> str:
+    return f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
 
 
 def _records(row: Row, plan: Plan, results: str | Path) -> dict[int, dict]:

@@ -81,7 +81,7 @@ def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
     reasons = []
     printed = row.printed.get(plan.data)
     if not row.printed:
-        reasons.append("in no paper")
+        reasons.append("not in the paper's table")
     elif printed is None:
         reasons.append("other data")
     if plan.width not in (None, row.width_mult):

@@ -47,7 +47,7 @@ def outputs_of(
 @contextmanager
 def watch(
     modules: Mapping[str, nn.Module],
-    keep: Callable[[str, tuple, Tensor | None], Tensor] | None = None,
+    keep: Callable[[str, tuple, Tensor | None], Tensor | None] | None = None,
     *,
     before: bool = False,
 ) -> Iterator[dict[str, list[Tensor]]]:
@@ -55,8 +55,9 @@ def watch(
 
     Args:
         modules: layers by any name.
-        keep: ``keep(name, inputs, output)`` makes the entry; ``inputs`` are the positional arguments of the call. None
-            takes ``output``, detached.
+        keep: ``keep(name, inputs, output)`` makes the entry; ``inputs`` are the positional arguments of the call. Where
+            it returns None there is none, for it may have added up what it wants itself. Left out, it takes ``output``,
+            detached.
         before: make the entry before the layer runs, of its inputs alone: ``output`` is then None.
     """
     if keep is None:
@@ -67,7 +68,8 @@ def watch(
         for name, module in modules.items():
 
             def note(_, inputs, output=None, name=name):
-                seen[name].append(keep(name, inputs, output))
+                if (entry := keep(name, inputs, output)) is not None:
+                    seen[name].append(entry)
 
             hooks.append((module.register_forward_pre_hook if before else module.register_forward_hook)(note))
         yield seen

@@ -1,0 +1,24 @@
+"""How much the channels of a network repeat each other, and what can be read from a few of them.
+
+:class:`ChannelStatistics` is the measure, :func:`measure` and :func:`kernels` take it of a network's maps and of its
+weights, :func:`without` removes channels, and :func:`premise` asks what a few channels tell of all the others.
+"""
+
+from eamlib.redundancy.measure import kernels, measure
+from eamlib.redundancy.premise import Premise, Reading, premise
+from eamlib.redundancy.removal import removal_order, without
+from eamlib.redundancy.statistics import EDGES, STRENGTHS, ChannelStatistics, Duplicate
+
+__all__ = [
+    "EDGES",
+    "STRENGTHS",
+    "ChannelStatistics",
+    "Duplicate",
+    "Premise",
+    "Reading",
+    "kernels",
+    "measure",
+    "premise",
+    "removal_order",
+    "without",
+]

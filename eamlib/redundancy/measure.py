@@ -1,0 +1,136 @@
+"""The statistics of a network's maps, batch by batch, and of its kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+
+from eamlib._checks import one_of
+from eamlib.layers.dynamic import DynamicConv2d
+from eamlib.layers.dynet import DyNetConv2d
+from eamlib.redundancy.statistics import ChannelStatistics
+from eamlib.watch import Batch, evaluating, predictions, watch
+
+Layers = Sequence[str] | type[nn.Module] | tuple[type[nn.Module], ...]
+CONVOLUTIONS = (nn.Conv2d, DynamicConv2d, DyNetConv2d)
+VIEWS = {
+    "pixels": lambda maps: maps,
+    "within": lambda maps: maps - maps.mean((2, 3), keepdim=True),
+    "means": lambda maps: maps.mean((2, 3)),
+}
+
+
+def measure(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    layers: Layers = CONVOLUTIONS,
+    *,
+    side: str = "output",
+    view: str = "pixels",
+) -> dict[str, ChannelStatistics]:
+    """The statistics of the maps of chosen layers over images, by the layers' names.
+
+    ::
+
+        found = measure(create_model("resnet18"), [images], nn.ReLU)  # images [B, 3, H, W]
+        found["relu"].effective_rank()
+
+    Memory stays bounded: a batch runs at a time, and each layer keeps two matrices of C × C numbers.
+
+    Args:
+        model: it runs in eval mode, on its device, without gradients; its mode is restored.
+        batches: images ``[B, C, H, W]``, or pairs of these and labels, which are not read.
+        layers: names as in ``model.named_modules()``, or a class or several: all their instances.
+        side: ``"output"`` of the layers, or their ``"input"``.
+        view: what a sample is. ``"pixels"``: a position of a map, in any image. ``"within"``: the same, less the map's
+            own mean, so that only the pattern counts. ``"means"``: a map's mean, which is what an attention reads.
+
+    Raises:
+        ValueError: if a name is unknown, no layer is of the class, a layer does not run, has no maps
+            ``[B, C, H, W]``, or has NaN or infinite ones, or there is no image.
+    """
+    chosen = pick(model, layers)
+    one_of("side", side, ("output", "input"))
+    look = VIEWS[one_of("view", view, VIEWS)]
+    found: dict[str, ChannelStatistics] = {}
+
+    def note(name: str, inputs: tuple, output: Tensor | None) -> None:
+        maps = inputs[0] if side == "input" else output
+        if not isinstance(maps, Tensor) or maps.dim() != 4:
+            what = f"of shape {list(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
+            raise ValueError(f"layers: the {side} of {name!r} is {what}; allowed is [B, C, H, W].")
+        if name not in found:
+            found[name] = ChannelStatistics(maps.shape[1])
+        try:
+            found[name].update(look(maps))
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error
+
+    run(model, batches, chosen, note, before=side == "input")
+    return {name: found[name] for name in chosen}
+
+
+def run(model: nn.Module, batches: Iterable[Batch], chosen: dict[str, nn.Module], note, *, before: bool) -> None:
+    """Run ``model`` over ``batches``, handing each call of the chosen layers to ``note``, which keeps what it wants.
+
+    Raises:
+        ValueError: if a layer does not run, or there is no image.
+    """
+    ran = set()
+
+    def once(name: str, inputs: tuple, output: Tensor | None) -> None:
+        ran.add(name)
+        note(name, inputs, output)
+
+    with evaluating(model), watch(chosen, once, before=before):
+        for _ in predictions(model, batches):
+            pass
+    if idle := [name for name in chosen if name not in ran]:
+        raise ValueError(f"layer {idle[0]!r} did not run: the model does not use it, in eval mode at least.")
+
+
+def pick(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
+    """The layers of ``model`` by name.
+
+    Raises:
+        ValueError: if a name is unknown, or no layer is of the class.
+    """
+    every = dict(model.named_modules())
+    if isinstance(layers, str):
+        raise ValueError(f"layers = {layers!r} is one name; allowed is a list of names, [{layers!r}], or a class.")
+    kinds = layers if isinstance(layers, tuple) else (layers,)
+    if all(isinstance(kind, type) for kind in kinds):
+        chosen = {name: module for name, module in every.items() if isinstance(module, kinds)}
+        if not chosen:
+            wanted = ", ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"layers = {wanted}: {type(model).__name__} has none.")
+        return chosen
+    return {name: every[one_of("layers", name, (name for name in every if name))] for name in layers}
+
+
+def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, ChannelStatistics]:
+    """The statistics of the weights of convolutions: channels are the filters, samples are their weights.
+
+    A filter is what makes one output map, ``C/g · k · k`` weights. Of a dynamic convolution all filters are taken: K
+    times O in a :class:`eamlib.layers.DynamicConv2d`, g times O in a :class:`eamlib.layers.DyNetConv2d`.
+
+    Args:
+        layers: as in :func:`measure`; convolutions, static or dynamic.
+
+    Raises:
+        ValueError: as :func:`measure`, or if a layer is no convolution.
+    """
+    found = {}
+    for name, layer in pick(model, layers).items():
+        if not isinstance(layer, CONVOLUTIONS):
+            raise ValueError(f"layers: {name!r} is a {type(layer).__name__}; allowed are convolutions.")
+        filters = filters_of(layer.weight)
+        found[name] = ChannelStatistics(len(filters))
+        found[name].update(filters.T)
+    return found
+
+
+def filters_of(weight: Tensor) -> Tensor:
+    """A weight ``[…, O, C/g, k, k]`` as one row a filter, ``[… · O, C/g · k · k]``."""
+    return weight.detach().flatten(0, -4).flatten(1)

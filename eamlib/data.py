@@ -8,6 +8,7 @@ which costs no memory. ``digits`` travels with scikit-learn and needs no downloa
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import warnings
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eamlib import imagenet
+from eamlib import imagenet, records
 from eamlib._checks import one_of
 
 # Where Debian's package dataset-fashion-mnist puts the 70,000 images.
@@ -104,6 +105,16 @@ def load(
     return _LOADERS[name](root, train, download)
 
 
+def sample() -> ImageSet:
+    """The first 2,000 test images of Fashion-MNIST, which come with the book: for looking into networks trained on it.
+
+    Raises:
+        OSError: if they are neither in this checkout nor in the repository.
+    """
+    with np.load(io.BytesIO(records.published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
+        return _garments(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
+
+
 def held_in_memory(argument: str, name: object) -> str:
     """Return ``name`` if :func:`load` makes an :class:`ImageSet` of it, else raise a ``ValueError``."""
     if name in DATASETS and name not in IN_MEMORY:
@@ -160,6 +171,11 @@ def _fashion_mnist(root: str | Path | None, train: bool, download: bool) -> Imag
     count = 60_000 if train else 10_000
     grey = _read_idx(_find(folder, f"{part}-images-idx3-ubyte"), (count, 28, 28))
     labels = _read_idx(_find(folder, f"{part}-labels-idx1-ubyte"), (count,))
+    return _garments(grey, labels)
+
+
+def _garments(grey: Tensor, labels: Tensor) -> ImageSet:
+    """Fashion-MNIST of bytes ``[N, 28, 28]`` and ``[N]``."""
     grey = F.pad(grey[:, None], (2, 2, 2, 2))  # 28 to 32 pixels; the background is black anyway
     return ImageSet("fashion_mnist", grey.expand(-1, 3, -1, -1), labels.long(), GARMENTS)
 

@@ -6,7 +6,7 @@ import copy
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +73,7 @@ def fit(
     folder: str | Path | None = None,
     tensorboard: str | Path | None = None,
     progress: bool = True,
+    after_epoch: Callable[[dict], None] | None = None,
     **recipe,
 ) -> list[dict]:
     """Train ``model`` in place and return its history.
@@ -96,6 +97,8 @@ def fit(
         folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
+        after_epoch: called after every epoch with its line of the history, when it is kept: to look at ``model`` on the
+            way. It should leave the weights and the random numbers as they are.
         recipe: what the result depends on, by the names of :class:`eamlib.recipe.Recipe`: ``epochs``, which is
             required, ``batch_size``, ``learning_rate``, ``schedule``, ``warm_up``, ``momentum``, ``weight_decay``,
             ``label_smoothing``, ``seed``, ``augment``, ``temperature``, ``ema``, ``precision``, ``accumulate``.
@@ -184,6 +187,8 @@ def fit(
                     "seconds": time.perf_counter() - start,
                 }
                 run.record(line)
+                if after_epoch is not None:
+                    after_epoch(line)
                 bar.set_postfix(test=f"{line['test_accuracy']:.1f} %")
         except FloatingPointError as error:
             raise FloatingPointError(

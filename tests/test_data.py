@@ -209,3 +209,15 @@ def test_the_real_fashion_mnist(monkeypatch, tmp_path):
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="name = 'fashion-mnist' is unknown. Did you mean 'fashion_mnist'"):
         data.load("fashion-mnist")
+
+
+def test_the_sample_is_the_first_2000_test_images():
+    sample = data.sample()
+    assert sample.images.shape == (2000, 3, 32, 32) and sample.images.dtype == torch.uint8
+    assert (sample.name, sample.classes) == ("fashion_mnist", data.GARMENTS)
+    assert torch.bincount(sample.labels, minlength=10).tolist() == [200, 203, 214, 190, 219, 195, 197, 200, 194, 188]
+    try:
+        test = data.load("fashion_mnist", train=False, download=False)
+    except FileNotFoundError:
+        pytest.skip("needs Fashion-MNIST (Debian: dataset-fashion-mnist)")
+    assert torch.equal(sample.images, test.images[:2000]) and torch.equal(sample.labels, test.labels[:2000])

@@ -186,6 +186,19 @@ def test_two_processes_are_one(tmp_path):
         assert alone[name]["weights"] == pytest.approx(first[name]["weights"], rel=1e-4, abs=1e-5), name
 
 
+def test_one_may_look_at_the_model_after_every_epoch_that_is_trained(tmp_path):
+    model, lines, weights = tiny.network(), [], []
+
+    def look(line):
+        lines.append(line)
+        weights.append(model[0].weight.detach().clone())
+
+    _, history = tiny.run(tmp_path / "run", model, epochs=2, ema=None, after_epoch=look)
+    assert lines == history and not torch.equal(*weights)
+    assert tiny.numbers(history) == tiny.numbers(tiny.run(epochs=2, ema=None)[1])
+    tiny.run(tmp_path / "run", epochs=2, ema=None, after_epoch=lambda line: pytest.fail("trained again"))
+
+
 def test_tensorboard_gets_the_curves(tmp_path):
     pytest.importorskip("tensorboard")
     tiny.run(tensorboard=tmp_path / "curves", epochs=2)

@@ -33,6 +33,13 @@ def test_an_entry_a_call_and_none_after():
     assert [entry.requires_grad for entry in seen["a"]] == [False, False]
 
 
+def test_who_adds_up_needs_no_entries():
+    model, total = network(), []
+    with watch({"first": model[0]}, lambda name, inputs, output: total.append(len(output))) as seen:
+        model(torch.zeros(6, 3, 4, 4))
+    assert seen == {"first": []} and total == [6]
+
+
 def test_modes_and_hooks_are_restored_even_after_an_error():
     model = network()
     model[1].eval()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from eamlib import checkpoint, data, records
@@ -18,6 +19,8 @@ from eamlib.papers.units import SIZES, Unit
 from eamlib.training import evaluate, pixel_statistics
 
 FOLDER = "weights"  # below the results
+# Mean and standard deviation of the training images' pixels, for who has a network and not those images.
+PIXEL_STATISTICS = {"fashion_mnist": tuple(torch.full((3, 1, 1), value) for value in (0.21899983, 0.33181137))}
 
 
 def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
@@ -75,7 +78,10 @@ def load(name: str) -> nn.Module:
     Args:
         name: of the run below its data: ``"fashion_mnist/mobilenet_v1-x0.25-eam-rcr-e5-seed0"``.
 
-    Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images.
+    Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images::
+
+        images = eamlib.data.sample().images
+        load("fashion_mnist/…")(normalize(images, *PIXEL_STATISTICS["fashion_mnist"]))
 
     Raises:
         OSError: if it is neither in this checkout nor in the repository.

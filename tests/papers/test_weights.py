@@ -98,3 +98,11 @@ def test_a_published_network_is_as_good_as_its_card_says(path):
     assert accuracy == pytest.approx(printed, abs=0.05), "another processor may round a few images to another class"
     record = records.read(RESULTS / name / f"{path.stem}.json")
     assert f"{record['history'][-1]['test_accuracy']:.2f} % of the same" in card and record["date"] in card
+
+
+def test_the_pixel_statistics_are_those_of_the_training_images():
+    try:
+        train = data.load("fashion_mnist", download=False)
+    except FileNotFoundError:
+        pytest.skip("needs Fashion-MNIST (Debian: dataset-fashion-mnist)")
+    torch.testing.assert_close(weights.PIXEL_STATISTICS["fashion_mnist"], pixel_statistics(train))

@@ -1,53 +1,6 @@
-"""The book's look, and the plots that more than one chapter draws. matplotlib and seaborn, colour-blind safe."""
+"""The figure of the landing page."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-
-def style() -> None:
-    """Set the look of every figure that follows. White ground, so that a figure reads on a dark page and in print."""
-    import seaborn as sns
-
-    sns.set_theme(
-        context="notebook",
-        style="whitegrid",
-        palette="colorblind",
-        rc={
-            "figure.figsize": (7, 3.6),
-            "figure.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "savefig.facecolor": "white",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "image.cmap": "viridis",
-        },
-    )
-
-
-def accuracy_curves(histories: dict[str, list[dict]], ax: Axes | None = None) -> Axes:
-    """Test accuracy against epoch, one line a history.
-
-    Args:
-        histories: label -> what :func:`eamlib.training.fit` returned.
-        ax: where to draw; None makes a new figure.
-    """
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        _, ax = plt.subplots()
-    for (label, history), marker in zip(histories.items(), "osD^v<>pX*" * len(histories), strict=False):
-        epochs = [line["epoch"] for line in history]
-        accuracy = [line["test_accuracy"] for line in history]
-        ax.plot(epochs, accuracy, marker=marker, label=f"{label}, last {accuracy[-1]:.1f} %")
-    ax.set(xlabel="epoch", ylabel="test accuracy (%)")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(frameon=False)
-    return ax
 
 
 def lineage(channels: int = 128, size: int = 28):

@@ -1,0 +1,7 @@
+"""The book's look, and the plots that more than one chapter draws. matplotlib and seaborn, colour-blind safe."""
+
+from eamlib.plots.curves import accuracy_curves
+from eamlib.plots.lineage import lineage
+from eamlib.plots.look import style
+
+__all__ = ["accuracy_curves", "lineage", "style"]

@@ -2,6 +2,7 @@ import json
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 
 from eamlib import create_model, data
 from eamlib.__main__ import main
-from eamlib.bench import layers, memory, models, train
+from eamlib.bench import BENCHES, layers, memory, models, redundancy, train
+from eamlib.bench.process import alone, peak
 from eamlib.bench.timing import Target, interleaved
 from eamlib.functional import STRATEGIES
 from eamlib.training import normalize, pixel_statistics
@@ -166,6 +168,41 @@ def test_the_target_of_memory_is_what_is_beyond_static():
     assert target.value == pytest.approx(0.2) and target.met
 
 
+def test_redundancy_is_measured_beside_the_forward_pass_and_in_processes_of_its_own(monkeypatch):
+    monkeypatch.setattr(redundancy, "SIZE", 32)
+    monkeypatch.setattr(redundancy, "BATCH", 2)
+    network, layer = redundancy.measure(CPU, rounds=1, width_mult=0.25, images=150, channels=16)
+    assert json.loads(json.dumps([network, layer])) == [network, layer]
+    assert list(network["times"]) == ["forward pass", "measured", "measured, means"]
+    assert all(times["ms"] > 0 and times["rounds"] == 1 for times in network["times"].values())
+    assert list(layer["measures"]) == ["measure", "premise"]
+    # A process with PyTorch in it has some hundred MiB, and these few maps add next to nothing.
+    assert all(2**26 < taken["peak"] < 2**30 and taken["seconds"] > 0 for taken in layer["measures"].values())
+    assert "÷ forward pass" in "\n".join(redundancy.lines(network))
+    text = "\n".join(redundancy.lines(layer))
+    assert "16 channels" in text and "150 images" in text and text.endswith("target ≤ 2: met")
+
+
+def test_the_maps_of_a_layer_are_as_many_as_were_asked_for_and_their_making_is_timed():
+    making = []
+    batches = list(redundancy._maps(CPU, 250, 3, making))
+    assert [tuple(batch.shape) for batch in batches] == [(100, 3, 7, 7), (100, 3, 7, 7), (50, 3, 7, 7)]
+    assert len(making) == 3 and all(seconds > 0 for seconds in making)
+
+
+@pytest.mark.parametrize(("peak", "met"), [(2**31, True), (2**31 + 2**22, False)])
+def test_the_target_of_redundancy_is_the_memory_of_measuring_a_layer(peak, met):
+    (target,) = redundancy.targets({"work": "layer", "measures": {"measure": {"peak": peak}, "premise": {"peak": 0}}})
+    assert target.met == met and redundancy.targets({"work": "network"}) == []
+
+
+def test_a_process_of_its_own_has_its_own_peak_and_our_threads():
+    ballast = torch.ones(2**26)  # 256 MiB, which the other process never has
+    assert alone(torch.get_num_threads) == torch.get_num_threads()
+    assert alone(peak, CPU) < peak(CPU) - 2**27
+    del ballast
+
+
 @pytest.fixture
 def short_epochs(monkeypatch):
     """Two small batches of digits, and a compiler that any machine has."""
@@ -259,6 +296,7 @@ def test_train_runs_on_cuda(short_epochs, monkeypatch):
         (["models", "--work", "32-training"], "--work = ['32-training'] is no option of bench models"),
         (["train", "--work", "statik"], "work = 'statik' is unknown. Did you mean 'static'"),
         (["train", "--dtype", "float32"], "--dtype = 'float32' is no option of bench train"),
+        (["redundancy", "--work", "layer"], "--work = ['layer'] is no option of bench redundancy"),
         (["memory", "--rounds", "3"], "--rounds = 3 is no option of bench memory"),
         (["memory", "--json", "nowhere/run.json"], "the folder of nowhere/run.json does not exist"),
     ],
@@ -266,3 +304,13 @@ def test_train_runs_on_cuda(short_epochs, monkeypatch):
 def test_bad_arguments_end_with_status_2(arguments, message, capsys):
     assert main(["bench", *(["--device", "cpu"] if "--device" not in arguments else []), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_help_and_the_read_me_name_every_bench(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    names = list(BENCHES)
+    assert f"what {', '.join(names[:-1])} or {names[-1]}" in text
+    assert all(f" {name}: " in text for name in names)
+    assert ", ".join(names[1:]) in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

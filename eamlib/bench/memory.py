@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from eamlib._checks import positive_int
 from eamlib.bench.models import NUM_CLASSES, training_step
+from eamlib.bench.process import alone, peak
 from eamlib.bench.timing import Target
 from eamlib.models import create_model
 
@@ -41,40 +38,20 @@ def measure(device: torch.device, batch: int = 128, width_mult: float = 1.0) -> 
         ValueError: if a number is out of its range.
     """
     positive_int("batch", batch)
-    ways = {}
-    for name, (conv, options) in WAYS.items():
-        arguments = (conv, options, device, batch, width_mult, torch.get_num_threads())
-        # Started afresh: a copy of this process would begin at the peak that this one has reached.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            ways[name] = process.submit(_train, *arguments).result()
+    ways = {name: alone(_train, conv, options, device, batch, width_mult) for name, (conv, options) in WAYS.items()}
     yield {"size": SIZE, "batch": batch, "width_mult": width_mult, "ways": ways}
 
 
-def _train(conv: str, options: dict, device: torch.device, batch: int, width_mult: float, threads: int) -> dict:
-    torch.set_num_threads(threads)
+def _train(conv: str, options: dict, device: torch.device, batch: int, width_mult: float) -> dict:
     model = create_model(
         "mobilenet_v1", conv, num_classes=NUM_CLASSES, width_mult=width_mult, stem_stride=1, **options
     ).to(device)
     images = torch.randn(batch, 3, SIZE, SIZE, device=device)
     step = training_step(model.train(), images, torch.randint(NUM_CLASSES, (batch,), device=device))
-    before = _peak(device)
+    before = peak(device)
     step()
     step()
-    return {"peak": _peak(device) - before, "saved": saved_bytes(model, images)}
-
-
-def _peak(device: torch.device) -> int:
-    """The most memory so far, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        # Linux's own getrusage would begin at the peak of the process that started this one.
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-    except (OSError, StopIteration):
-        from resource import RUSAGE_SELF, getrusage
-
-        return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak": peak(device) - before, "saved": saved_bytes(model, images)}
 
 
 def saved_bytes(model: nn.Module, images: Tensor) -> int:

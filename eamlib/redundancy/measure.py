@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from eamlib._checks import one_of
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import DyNetConv2d
-from eamlib.redundancy.statistics import ChannelStatistics
+from eamlib.redundancy.statistics import CONSTANT, ChannelStatistics
 from eamlib.watch import Batch, evaluating, predictions, watch
 
-Layers = Sequence[str] | type[nn.Module] | tuple[type[nn.Module], ...]
+Layers = Sequence[str] | type[nn.Module] | Sequence[type[nn.Module]]
 CONVOLUTIONS = (nn.Conv2d, DynamicConv2d, DyNetConv2d)
-VIEWS = {
-    "pixels": lambda maps: maps,
-    "within": lambda maps: maps - maps.mean((2, 3), keepdim=True),
-    "means": lambda maps: maps.mean((2, 3)),
-}
+
+
+def means(maps: Tensor) -> Tensor:
+    """Each map's mean ``[B, C]``, in float32 at least; 0 where it is no more than rounding."""
+    return _unrounded(_mean(maps), maps)[:, :, 0, 0]
+
+
+def within(maps: Tensor) -> Tensor:
+    """``maps`` less each one's mean, in float32 at least; 0 where no more than rounding is left."""
+    return _unrounded(maps - _mean(maps), maps)
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean((2, 3), keepdim=True, dtype=torch.promote_types(maps.dtype, torch.float32))
+
+
+def _unrounded(values: Tensor, maps: Tensor) -> Tensor:
+    return values.masked_fill(values.abs() < CONSTANT * maps.abs().amax((2, 3), keepdim=True), 0)
+
+
+VIEWS = {"pixels": lambda maps: maps, "within": within, "means": means}
 
 
 def measure(
@@ -36,77 +53,94 @@ def measure(
         found = measure(create_model("resnet18"), [images], nn.ReLU)  # images [B, 3, H, W]
         found["relu"].effective_rank()
 
-    Memory stays bounded: a batch runs at a time, and each layer keeps two matrices of C × C numbers.
+    Memory stays bounded: a batch runs at a time, and each layer keeps a matrix of C × C numbers.
 
     Args:
         model: it runs in eval mode, on its device, without gradients; its mode is restored.
         batches: images ``[B, C, H, W]``, or pairs of these and labels, which are not read.
-        layers: names as in ``model.named_modules()``, or a class or several: all their instances.
+        layers: names as in ``model.named_modules()``, or a class or several: all their instances. A layer that an
+            image passes twice counts both.
         side: ``"output"`` of the layers, or their ``"input"``.
         view: what a sample is. ``"pixels"``: a position of a map, in any image. ``"within"``: the same, less the map's
             own mean, so that only the pattern counts. ``"means"``: a map's mean, which is what an attention reads.
 
     Raises:
         ValueError: if a name is unknown, no layer is of the class, a layer does not run, has no maps
-            ``[B, C, H, W]``, or has NaN or infinite ones, or there is no image.
+            ``[B, C, H, W]``, or has NaN or infinite ones, or there is no image. Where it is about a layer, it has its
+            name.
     """
     chosen = pick(model, layers)
     one_of("side", side, ("output", "input"))
     look = VIEWS[one_of("view", view, VIEWS)]
     found: dict[str, ChannelStatistics] = {}
 
-    def note(name: str, inputs: tuple, output: Tensor | None) -> None:
-        maps = inputs[0] if side == "input" else output
-        if not isinstance(maps, Tensor) or maps.dim() != 4:
-            what = f"of shape {list(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
-            raise ValueError(f"layers: the {side} of {name!r} is {what}; allowed is [B, C, H, W].")
+    def note(name: str, maps: Tensor) -> None:
         if name not in found:
             found[name] = ChannelStatistics(maps.shape[1])
-        try:
-            found[name].update(look(maps))
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from error
+        found[name].update(look(maps))
 
-    run(model, batches, chosen, note, before=side == "input")
+    run(model, batches, chosen, note, side)
     return {name: found[name] for name in chosen}
 
 
-def run(model: nn.Module, batches: Iterable[Batch], chosen: dict[str, nn.Module], note, *, before: bool) -> None:
-    """Run ``model`` over ``batches``, handing each call of the chosen layers to ``note``, which keeps what it wants.
+def run(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    chosen: dict[str, nn.Module],
+    note: Callable[[str, Tensor], None],
+    side: str,
+) -> None:
+    """Run ``model`` over ``batches`` and hand ``note`` the name and the maps of every call of the ``chosen`` layers.
 
     Raises:
-        ValueError: if a layer does not run, or there is no image.
+        ValueError: if a layer does not run or has no maps ``[B, C, H, W]``, or there is no image; and what ``note``
+            raises, with the layer's name.
     """
     ran = set()
 
-    def once(name: str, inputs: tuple, output: Tensor | None) -> None:
+    def hand_over(name: str, inputs: tuple, output: object) -> None:
         ran.add(name)
-        note(name, inputs, output)
+        try:
+            maps = maps_of(side, output if side == "output" else next(iter(inputs), None))
+            if len(maps):
+                note(name, maps)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error
 
-    with evaluating(model), watch(chosen, once, before=before):
+    with evaluating(model), watch(chosen, hand_over, before=side == "input"):
         for _ in predictions(model, batches):
             pass
     if idle := [name for name in chosen if name not in ran]:
         raise ValueError(f"layer {idle[0]!r} did not run: the model does not use it, in eval mode at least.")
 
 
+def maps_of(side: str, value: object) -> Tensor:
+    """Return ``value``, a layer's input or output, if it is ``[B, C, H, W]``, else raise a ``ValueError``."""
+    if isinstance(value, Tensor) and value.dim() == 4:
+        return value
+    what = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    raise ValueError(f"its {side} is {what}; allowed is [B, C, H, W].")
+
+
 def pick(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
     """The layers of ``model`` by name.
 
     Raises:
-        ValueError: if a name is unknown, or no layer is of the class.
+        ValueError: if there is no name, one is unknown, or no layer is of the class.
     """
     every = dict(model.named_modules())
     if isinstance(layers, str):
         raise ValueError(f"layers = {layers!r} is one name; allowed is a list of names, [{layers!r}], or a class.")
-    kinds = layers if isinstance(layers, tuple) else (layers,)
+    kinds = (layers,) if isinstance(layers, type) else tuple(layers)
+    if not kinds:
+        raise ValueError(f"layers = {layers!r} is empty; at least one name or class is needed.")
     if all(isinstance(kind, type) for kind in kinds):
         chosen = {name: module for name, module in every.items() if isinstance(module, kinds)}
         if not chosen:
             wanted = ", ".join(kind.__name__ for kind in kinds)
             raise ValueError(f"layers = {wanted}: {type(model).__name__} has none.")
         return chosen
-    return {name: every[one_of("layers", name, (name for name in every if name))] for name in layers}
+    return {name: every[one_of("layers", name, (name for name in every if name))] for name in kinds}
 
 
 def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, ChannelStatistics]:

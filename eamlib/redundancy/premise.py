@@ -7,20 +7,22 @@ not fitted to. Linear: what it finds is there for a first linear layer to use; m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from eamlib._checks import integer_within
+from eamlib._checks import integer_within, one_of, positive_int
 from eamlib.layers.attention import EAMAttention
 from eamlib.layers.dynamic import DynamicConv2d
-from eamlib.redundancy.measure import Layers, pick, run
+from eamlib.layers.selection import SELECTIONS
+from eamlib.redundancy.measure import Layers, means, pick, run
+from eamlib.redundancy.statistics import CONSTANT, in_float64
 from eamlib.watch import Batch
 
-# Of the ridge, in units of a standardised feature's variance; which one is taken, images decide that are not scored.
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# In units of a standardised feature's variance. Which one a target gets, images decide that are not scored.
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Reading:
     Attributes:
         select, channels, pool, output_size: as there; ``channels`` is for RCR, CGR and CGR-MAX.
         seed: of RCR's draw.
+
+    Raises:
+        ValueError: if a name is unknown, a count is below 1, or the seed is no integer.
     """
 
     select: str = "rcr"
@@ -38,16 +43,21 @@ class Reading:
     output_size: int = 5
     seed: int = 0
 
+    def __post_init__(self):
+        one_of("select", self.select, SELECTIONS)
+        positive_int("channels", self.channels)
+        one_of("pool", self.pool, ("avg", "max"))
+        positive_int("output_size", self.output_size)
+        integer_within("seed", self.seed, 0)  # with None, no two uses of a reading would be of the same channels
+
     def of(self, in_channels: int) -> EAMAttention:
-        """The attention that reads so, of ``in_channels`` channels: its ``descriptor`` is the reading."""
-        return EAMAttention(
-            in_channels,
-            select=self.select,
-            channels=self.channels,
-            pool=self.pool,
-            output_size=self.output_size,
-            seed=self.seed,
-        )
+        """The attention that reads so, of ``in_channels`` channels: its ``descriptor`` is the reading.
+
+        Raises:
+            ValueError: if these are fewer than the reading wants.
+        """
+        with torch.random.fork_rng(devices=[]):  # its weights are drawn, though nobody reads them
+            return EAMAttention(in_channels, **asdict(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +69,7 @@ class Premise:
         reading: what was read.
         channels: C, of the layer's input.
         features: how many numbers the reading has, n · p².
-        images: how many were run; each was scored once, by a fit without it.
+        images: how many were run; each was scored once, by a fit without it. One that passes the layer twice is two.
         r2: ``[C]``, held-out R² of every channel's mean: 1, nothing is lost; 0, no better than always guessing its
             average; below 0, worse. NaN for the channels that are dead in these images.
         attention_r2: the same of the layer's own attention, as centred logarithms of its K weights, over all K
@@ -92,13 +102,13 @@ class Premise:
         """The K weights ``[B, K]`` that the reading of the layer's input ``maps`` ``[B, C, H, W]`` predicts.
 
         Raises:
-            ValueError: if the layer has no attention to imitate.
+            ValueError: if the layer has no attention to imitate, or ``maps`` are of another shape.
         """
         if self.attention_r2 is None:
             raise ValueError(f"layer = {self.layer!r} has no attention; allowed is a DynamicConv2d.")
-        read = self.reading.of(self.channels).to(maps.device).descriptor(maps).double()
-        predicted = read @ self.weight.to(read).T + self.bias.to(read)
-        return predicted[:, self.channels :].softmax(1)
+        read = _read(self.reading.of(self.channels).to(maps.device), maps)
+        weight, bias = self.weight[self.channels :].to(read), self.bias[self.channels :].to(read)
+        return (read @ weight.T + bias).softmax(1).to(maps)
 
 
 def premise(
@@ -113,7 +123,8 @@ def premise(
 
     The images are dealt to ``folds`` parts. Each part is predicted by a ridge regression on the others, which also
     choose its ridge. All of it is computed from sums that the batches are added to, so that memory does not grow with
-    the images: a layer and reading keeps ``folds`` · (n · p²)² numbers of 8 bytes, and ``folds`` · n · p² · C.
+    the images: a layer and reading keeps ``folds`` · n · p² · (n · p² + C) numbers of 8 bytes. Where a reading takes a
+    share of the channels, n · p² may be in the thousands, and so may be the seconds.
 
     Args:
         model: it runs in eval mode, without gradients; its mode is restored.
@@ -126,34 +137,43 @@ def premise(
         One :class:`Premise` a layer and reading, the layers in the model's order.
 
     Raises:
-        ValueError: if ``folds`` is below 3, there is no reading, a layer has fewer channels than a reading wants or
-            does not run, or there are fewer than two images a fold.
+        ValueError: as :func:`eamlib.redundancy.measure`; and if ``folds`` is below 3, there is no reading, a layer has
+            fewer channels than a reading wants, or there are fewer than two images a fold.
     """
     integer_within("folds", folds, 3)
+    readings = list(dict.fromkeys(readings))
     if not readings:
         raise ValueError("readings is empty; at least one Reading is needed.")
     chosen = pick(model, layers)
     sums: dict[str, dict[Reading, _Sums]] = {name: {} for name in chosen}
-    attentions: dict[tuple[str, Reading], EAMAttention] = {}
+    readers: dict[tuple[str, Reading], EAMAttention] = {}
 
-    def note(name: str, inputs: tuple, output: None) -> None:
-        maps = inputs[0]
-        target = maps.mean((2, 3)).double()
+    def note(name: str, maps: Tensor) -> None:
+        targets = in_float64(means(maps))
         if isinstance(chosen[name], DynamicConv2d):
-            logits = chosen[name].attention(maps).double().clamp(min=1e-30).log()
-            target = torch.cat([target, logits - logits.mean(1, keepdim=True)], 1)
+            attention = chosen[name].attention(maps)
+            # Less than the smallest normal number is rounding, and 0 has no logarithm.
+            logs = in_float64(attention.clamp(min=torch.finfo(attention.dtype).tiny)).log()
+            targets = torch.cat([targets, logs - logs.mean(1, keepdim=True)], 1)
+        if not targets.isfinite().all():
+            raise ValueError("its input, or its attention, holds NaN or infinite values; allowed are finite ones.")
         for reading in readings:
             if reading not in sums[name]:
-                attentions[name, reading] = reading.of(maps.shape[1]).to(maps.device)
+                readers[name, reading] = reading.of(maps.shape[1]).to(maps.device)
                 sums[name][reading] = _Sums(folds, maps.shape[1])
-            sums[name][reading].add(attentions[name, reading].descriptor(maps).double(), target)
+            sums[name][reading].add(_read(readers[name, reading], maps), targets)
 
-    run(model, batches, chosen, note, before=True)
+    run(model, batches, chosen, note, "input")
     return [_judge(name, reading, of_layer) for name in chosen for reading, of_layer in sums[name].items()]
 
 
+def _read(reader: EAMAttention, maps: Tensor) -> Tensor:
+    """The reading ``[B, n · p²]`` in float64, computed in float32 at least."""
+    return in_float64(reader.descriptor(maps.to(torch.promote_types(maps.dtype, torch.float32))))
+
+
 class _Sums:
-    """For each fold the sums from which every regression and its errors follow, of samples (features, targets).
+    """For each fold the sums from which every regression and its errors follow, of samples (features x, targets y).
 
     They are taken about the first batch's mean, so that a large mean does not drown a small variance.
     """
@@ -162,29 +182,26 @@ class _Sums:
         self.folds, self.channels = folds, channels
         self.count = 0
 
-    def add(self, features: Tensor, targets: Tensor) -> None:
+    def add(self, x: Tensor, y: Tensor) -> None:
         if self.count == 0:
-            self.origin = features.mean(0), targets.mean(0)
-            f, t = features.shape[1], targets.shape[1]
-            self.n = features.new_zeros(self.folds)
-            self.x, self.y = features.new_zeros(self.folds, f), features.new_zeros(self.folds, t)
-            self.xx, self.xy = features.new_zeros(self.folds, f, f), features.new_zeros(self.folds, f, t)
-            self.yy = features.new_zeros(self.folds, t)
-        features, targets = features - self.origin[0], targets - self.origin[1]
-        fold_of = torch.arange(self.count, self.count + len(features), device=features.device) % self.folds
+            self.origin = x.mean(0), y.mean(0)
+            shapes = (), x.shape[1:], y.shape[1:], (x.shape[1], x.shape[1]), (x.shape[1], y.shape[1]), y.shape[1:]
+            self.n, self.x, self.y, self.xx, self.xy, self.yy = (x.new_zeros(self.folds, *shape) for shape in shapes)
+        x, y = x - self.origin[0], y - self.origin[1]
         for fold in range(self.folds):
-            x, y = features[fold_of == fold], targets[fold_of == fold]
-            self.n[fold] += len(x)
-            self.x[fold] += x.sum(0)
-            self.y[fold] += y.sum(0)
-            self.xx[fold].addmm_(x.T, x)
-            self.xy[fold].addmm_(x.T, y)
-            self.yy[fold] += y.square().sum(0)
-        self.count += len(features)
+            part = slice((fold - self.count) % self.folds, None, self.folds)
+            self.n[fold] += len(x[part])
+            self.x[fold] += x[part].sum(0)
+            self.y[fold] += y[part].sum(0)
+            self.xx[fold].addmm_(x[part].T, x[part])
+            self.xy[fold].addmm_(x[part].T, y[part])
+            self.yy[fold] += y[part].square().sum(0)
+        self.count += len(x)
 
     def of(self, folds: Sequence[int]) -> _Moments:
         """The moments of these folds together."""
-        return _Moments(*(tensor[list(folds)].sum(0) for tensor in (self.n, self.x, self.y, self.xx, self.xy, self.yy)))
+        parts = (tensor[list(folds)].sum(0) for tensor in (self.n, self.x, self.y, self.xx, self.xy, self.yy))
+        return _Moments(*parts, origin=self.origin[0])
 
 
 @dataclass(frozen=True)
@@ -195,35 +212,42 @@ class _Moments:
     xx: Tensor
     xy: Tensor
     yy: Tensor
+    origin: Tensor
 
     def about(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """xx, xy and yy about another origin."""
+        """xx, xy and yy about another origin, a sample's mean."""
         return (
-            self.xx - torch.outer(self.x, x) - torch.outer(x, self.x) + self.n * torch.outer(x, x),
-            self.xy - torch.outer(self.x, y) - torch.outer(x, self.y) + self.n * torch.outer(x, y),
-            self.yy - 2 * self.y * y + self.n * y.square(),
+            (self.xx - torch.outer(self.x, x) - torch.outer(x, self.x)) / self.n + torch.outer(x, x),
+            (self.xy - torch.outer(self.x, y) - torch.outer(x, self.y)) / self.n + torch.outer(x, y),
+            (self.yy - 2 * self.y * y) / self.n + y.square(),
         )
 
-    def fits(self) -> Iterator[_Fit]:
-        """The regressions on these moments, one a ridge of :data:`RIDGES`."""
+    def fit(self, ridges: Tensor) -> _Fit:
+        """The regression on these moments, of standardised features, with a ridge a target.
+
+        Features that are constant have no weight.
+        """
         x, y = self.x / self.n, self.y / self.n
-        xx, xy, _ = (total / self.n for total in self.about(x, y))
+        xx, xy, _ = self.about(x, y)
         deviation = xx.diagonal().clamp(min=0).sqrt()
-        inverse = deviation.reciprocal().masked_fill(deviation <= 1e-9 * deviation.max(), 0)
-        values, vectors = torch.linalg.eigh(xx * inverse[:, None] * inverse)
-        turned = vectors.T @ (xy * inverse[:, None])
-        for ridge in RIDGES:
-            weight = inverse[:, None] * (vectors @ (turned / (values.clamp(min=0) + ridge)[:, None]))
-            yield _Fit(weight, x, y)
+        inverse = deviation.reciprocal().masked_fill(deviation <= CONSTANT * (self.origin + x).abs(), 0)
+        xx, xy = xx * inverse[:, None] * inverse, xy * inverse[:, None]
+        weight = torch.empty_like(xy)
+        for ridge in ridges.unique():
+            factor = torch.linalg.cholesky(xx + ridge * torch.eye(len(xx)).to(xx))
+            weight[:, ridges == ridge] = torch.cholesky_solve(xy[:, ridges == ridge], factor)
+        return _Fit(weight * inverse[:, None], x, y)
 
     def errors(self, fit: _Fit) -> Tensor:
-        """The sums of squared errors of a fit on these moments, a target each."""
+        """The mean squared errors of a fit on these moments, a target each."""
         xx, xy, yy = self.about(fit.x, fit.y)
-        return yy - 2 * (fit.weight * xy).sum(0) + (fit.weight * (xx @ fit.weight)).sum(0)
+        return (yy - 2 * (fit.weight * xy).sum(0) + (fit.weight * (xx @ fit.weight)).sum(0)).clamp(min=0)
 
 
 @dataclass(frozen=True)
 class _Fit:
+    """y is predicted as ``self.y + (x − self.x) @ weight``."""
+
     weight: Tensor
     x: Tensor
     y: Tensor
@@ -232,38 +256,46 @@ class _Fit:
 def _judge(layer: str, reading: Reading, sums: _Sums) -> Premise:
     if sums.count < 2 * sums.folds:
         raise ValueError(
-            f"batches holds {sums.count} images; at least {2 * sums.folds} are needed for {sums.folds} folds."
+            f"layer {layer!r}: batches holds {sums.count} images; at least {2 * sums.folds} are needed for "
+            f"{sums.folds} folds."
         )
-    every = range(sums.folds)
-    whole = sums.of(every)
-    spread = whole.about(whole.x / whole.n, whole.y / whole.n)[2].clamp(min=0)
-    # The largest deviation from the mean of a constant is rounding.
+    whole = sums.of(range(sums.folds))
+    variance = whole.about(whole.x / whole.n, whole.y / whole.n)[2].clamp(min=0)
     scale = (sums.origin[1] + whole.y / whole.n).abs()
-    live = (spread / whole.n).sqrt() > 1e-6 * scale
-    unit = spread.where(live, torch.inf)
+    scale[sums.channels :] = 1  # of the logarithms: what rounding leaves of them does not shrink with their mean
+    live = variance.sqrt() > CONSTANT * scale
 
-    def chosen(fitted: Sequence[int], judged: int) -> int:
-        """Which ridge is best when ``fitted`` predict ``judged``."""
-        judge = sums.of([judged])
-        return min(
-            enumerate((judge.errors(fit) / unit).sum().item() for fit in sums.of(fitted).fits()),
-            key=lambda pair: pair[1],
-        )[0]
-
-    errors = torch.zeros_like(spread)
-    votes = []
-    for fold in every:
-        inner = (fold + 1) % sums.folds
-        votes.append(chosen([f for f in every if f not in (fold, inner)], inner))
-        fit = list(sums.of([f for f in every if f != fold]).fits())[votes[-1]]
-        errors += sums.of([fold]).errors(fit)
-    r2 = 1 - errors / spread.where(live, torch.nan)
-
-    final = list(whole.fits())[sorted(votes)[len(votes) // 2]]
+    errors, ridges = torch.zeros_like(variance), []
+    for fold in range(sums.folds):
+        *fitted, judge = [(fold + i) % sums.folds for i in range(1, sums.folds)]
+        ridges.append(_best_ridges(sums.of(fitted), sums.of([judge])))
+        scored = sums.of([fold])
+        errors += scored.errors(sums.of([*fitted, judge]).fit(ridges[-1])) * scored.n / whole.n
+    r2 = torch.where(live, 1 - errors / variance, torch.nan)
+    final = whole.fit(torch.stack(ridges).median(0).values)
     weight = final.weight.T
-    bias = final.y + sums.origin[1] - weight @ (final.x + sums.origin[0])
-    c = sums.channels
-    attention_r2 = None
-    if len(r2) > c:
-        attention_r2 = (1 - errors[c:].sum() / spread[c:].sum()).item() if spread[c:].sum() > 0 else 0.0
-    return Premise(layer, reading, c, len(whole.x), sums.count, r2[:c].cpu(), attention_r2, weight.cpu(), bias.cpu())
+    bias = sums.origin[1] + final.y - weight @ (sums.origin[0] + final.x)
+
+    channels, attention_r2 = sums.channels, None
+    if len(r2) > channels:
+        mixed = live[channels:]
+        share = errors[channels:][mixed].sum() / variance[channels:][mixed].sum()
+        attention_r2 = (1 - share).item() if mixed.any() else 0.0
+    return Premise(
+        layer,
+        reading,
+        channels,
+        features=len(whole.x),
+        images=sums.count,
+        r2=r2[:channels].cpu(),
+        attention_r2=attention_r2,
+        weight=weight.cpu(),
+        bias=bias.cpu(),
+    )
+
+
+def _best_ridges(fitted: _Moments, judge: _Moments) -> Tensor:
+    """For each target the ridge with which ``fitted`` predicts ``judge`` best."""
+    candidates = [torch.full_like(fitted.y, ridge) for ridge in RIDGES]
+    errors = torch.stack([judge.errors(fitted.fit(ridges)) for ridges in candidates])
+    return torch.stack(candidates).gather(0, errors.argmin(0, keepdim=True))[0]

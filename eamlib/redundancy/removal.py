@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import index
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib._checks import one_of
-from eamlib.redundancy.measure import pick
+from eamlib.redundancy.measure import maps_of, pick
 from eamlib.redundancy.statistics import ChannelStatistics, ridged
 
 FILLS = ("zero", "mean", "rest")
@@ -22,17 +24,16 @@ def removal_order(statistics: ChannelStatistics) -> list[int]:
     Read backwards, it begins with the channels that say most by themselves.
     """
     dead = statistics.dead
+    live = (~dead).nonzero()[:, 0].tolist()
     order = dead.nonzero()[:, 0].tolist()
-    left = (~dead).nonzero()[:, 0].tolist()
-    inverse = torch.linalg.inv(ridged(statistics.correlation[left][:, left])) if left else None
-    while left:
+    inverse = torch.linalg.inv(ridged(statistics.correlation[live][:, live]))
+    for _ in live:
         # R² from the rest is 1 − 1 / diagonal, largest where the diagonal is.
-        worst = int(inverse.diagonal().argmax())
-        order.append(left.pop(worst))
-        keep = [i for i in range(len(inverse)) if i != worst]
-        # The inverse of the correlation without that channel, by the Schur complement.
-        column = inverse[keep, worst]
-        inverse = inverse[keep][:, keep] - column[:, None] * column / inverse[worst, worst]
+        next_ = int(inverse.diagonal().argmax())
+        order.append(live[next_])
+        # The inverse of the correlation without that channel, by the Schur complement; in its own place 0 is left.
+        column = inverse[:, next_].clone()
+        inverse.addr_(column, column / column[next_], alpha=-1)
     return order
 
 
@@ -48,61 +49,74 @@ def without(
 
     Args:
         model: as it is; nothing of it is changed but for the hooks, which go with the context.
-        removed: the channels that go, by the layer's name.
+        removed: the channels that go, by the layer's name; none at all is allowed.
         statistics: of those layers' outputs, as :func:`eamlib.redundancy.measure` gives them; ``"zero"`` needs none.
         fill: what stands in for a removed channel. ``"zero"``: nothing. ``"mean"``: its mean. ``"rest"``: what the
             channels that are left predict of it, pixel by pixel, by least squares. A following convolution of 1 × 1
             could take in the last two by itself, with other weights and a bias: no information comes back by them.
 
     Raises:
-        ValueError: if a layer, a channel or ``fill`` is unknown, or statistics are missing or of another layer.
+        ValueError: if a layer, a channel or ``fill`` is unknown, or statistics are missing or of another layer; for
+            what only the layer's output tells, when it runs: it has no such channel, or is no ``[B, C, H, W]``.
     """
     one_of("fill", fill, FILLS)
-    layers = pick(model, list(removed))
-    stands_in = {}
-    for name, channels in removed.items():
-        of_layer = (statistics or {}).get(name)
-        if fill != "zero" and of_layer is None:
-            raise ValueError(f"statistics has no layer {name!r}, which fill = {fill!r} needs.")
-        gone = sorted(set(channels))
-        if of_layer is not None and gone and not 0 <= gone[0] <= gone[-1] < of_layer.channels:
-            raise ValueError(f"removed[{name!r}] = {channels!r} must be from 0 to {of_layer.channels - 1}.")
-        stands_in[name] = _substitute(gone, of_layer, fill)
-    hooks = [
-        layer.register_forward_hook(lambda _, inputs, output, put=stands_in[name]: put(output))
-        for name, layer in layers.items()
-    ]
+    hooks = []
     try:
+        for name, layer in (pick(model, list(removed)) if removed else {}).items():
+            gone = sorted({index(channel) for channel in removed[name]})
+            of_layer = (statistics or {}).get(name)
+            if fill != "zero" and of_layer is None:
+                raise ValueError(f"statistics has no layer {name!r}, which fill = {fill!r} needs.")
+            if gone:
+                hooks.append(layer.register_forward_hook(_substitute(name, gone, of_layer, fill)))
         yield model
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _substitute(gone: list[int], statistics: ChannelStatistics | None, fill: str):
-    """A function of a layer's output that puts something else in place of the channels that are gone."""
+def _substitute(name: str, gone: list[int], statistics: ChannelStatistics | None, fill: str) -> Callable:
+    """A hook that puts something else in place of the channels of a layer's output that are gone."""
+    _check(name, gone, statistics and statistics.channels)
     if fill == "rest":
-        weight, kept, offset = _from_the_rest(gone, statistics)
+        weight, bias = _from_the_rest(gone, statistics)
     else:
-        offset = torch.zeros(len(gone)) if fill == "zero" else statistics.mean[gone]
+        bias = torch.zeros(len(gone)) if fill == "zero" else statistics.mean[gone]
 
-    def put(output: Tensor) -> Tensor:
-        output = output.clone()
-        constant = offset.to(output)[None, :, None, None]
+    def put(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        try:
+            channels = maps_of("output", output).shape[1]
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error
+        _check(name, gone, channels)
+        if statistics is not None and statistics.channels != channels:
+            raise ValueError(
+                f"statistics[{name!r}] is of {statistics.channels} channels; allowed are {channels}, the layer's own."
+            )
+        changed = output.clone()
         if fill == "rest":
-            constant = constant + torch.einsum("rk,bkhw->brhw", weight.to(output), output[:, kept])
-        output[:, gone] = constant.expand(-1, -1, *output.shape[2:]) if fill == "rest" else constant
-        return output
+            changed[:, gone] = F.conv2d(output, weight.to(output)[:, :, None, None], bias.to(output))
+        else:
+            changed[:, gone] = bias.to(output)[:, None, None]
+        return changed
 
     return put
 
 
-def _from_the_rest(gone: list[int], statistics: ChannelStatistics) -> tuple[Tensor, list[int], Tensor]:
-    """``weight [gone, kept]``, the live channels kept, and ``offset [gone]`` of the least-squares prediction."""
-    dead = set(statistics.dead.nonzero()[:, 0].tolist())
-    kept = [i for i in range(statistics.channels) if i not in dead and i not in set(gone)]
-    deviation = statistics.covariance.diagonal().sqrt()
-    r = statistics.correlation
-    weight = torch.linalg.solve(ridged(r[kept][:, kept]), r[kept][:, gone]).T
-    weight = weight * deviation[gone][:, None] / deviation[kept]
-    return weight, kept, statistics.mean[gone] - weight @ statistics.mean[kept]
+def _check(name: str, gone: list[int], channels: int | None) -> None:
+    """Raise a ``ValueError`` if one of the channels that are ``gone`` does not exist; None: as many as one likes."""
+    wrong = [channel for channel in gone if channel < 0 or (channels is not None and channel >= channels)]
+    if wrong:
+        allowed = "at least 0" if channels is None else f"from 0 to {channels - 1}"
+        raise ValueError(f"removed[{name!r}] holds channel {wrong[0]}; allowed is {allowed}.")
+
+
+def _from_the_rest(gone: list[int], statistics: ChannelStatistics) -> tuple[Tensor, Tensor]:
+    """``weight [gone, C]`` and ``bias [gone]`` of the least-squares prediction from the live channels that are left."""
+    kept = ~statistics.dead
+    kept[gone] = False
+    deviation, r = statistics.covariance.diagonal().sqrt(), statistics.correlation
+    weight = torch.zeros_like(r)[gone]
+    weight[:, kept] = torch.linalg.solve(ridged(r[kept][:, kept]), r[kept][:, gone]).T
+    weight[:, kept] *= deviation[gone][:, None] / deviation[kept]
+    return weight, statistics.mean[gone] - weight @ statistics.mean

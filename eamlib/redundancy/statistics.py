@@ -16,7 +16,9 @@ from eamlib._checks import positive_int
 STRENGTHS = ("strong", "middle", "weak", "none")
 EDGES = (0.8, 0.5, 0.2)
 
-_ROWS = 2**22  # numbers that are turned into float64 at a time: 32 MiB
+_AT_A_TIME = 2**22  # numbers that are turned into float64 together: 32 MiB
+CONSTANT = 1e-6  # a standard deviation, as a part of the mean: what rounding to float32 leaves of a constant
+_ROUNDING = 1e-12  # of float64, with room for many sums
 
 
 class Duplicate(NamedTuple):
@@ -32,10 +34,10 @@ class Duplicate(NamedTuple):
 class ChannelStatistics:
     """Mean, covariance and all that follows, of C channels that come in parts of any size.
 
-    Two matrices of C × C numbers are all that is kept, however many samples come. They are float64, on the CPU or
-    where the samples are (not on devices that have no float64), and agree with NumPy on all samples at once.
+    One matrix of C × C numbers is what is kept, however many samples come. It is float64, where the samples are (on
+    the CPU if their device has no float64), and agrees with NumPy on all samples at once.
 
-    A channel is *dead* if it is constant: if its standard deviation is below a millionth of its largest absolute
+    A channel is *dead* if it is constant: if its standard deviation is at most a millionth of its mean's absolute
     value, which is what rounding to float32 leaves of a constant. Its correlation with any channel is set to 0.
 
     Args:
@@ -47,7 +49,6 @@ class ChannelStatistics:
         self.count = 0
         self.mean = torch.zeros(channels, dtype=torch.float64)
         self._scatter = torch.zeros(channels, channels, dtype=torch.float64)
-        self._largest = torch.zeros(channels, dtype=torch.float64)
 
     def update(self, samples: Tensor) -> None:
         """Add samples: maps ``[B, C, H, W]``, every position of every image a sample, or ``[N, C]``.
@@ -60,30 +61,23 @@ class ChannelStatistics:
                 f"samples has shape {list(samples.shape)}; allowed is [B, {self.channels}, H, W] or "
                 f"[N, {self.channels}]."
             )
+        if not samples.numel():
+            return
         samples = samples.detach()
-        if not samples.isfinite().all():
+        if not torch.stack(samples.aminmax()).isfinite().all():
             raise ValueError("samples holds NaN or infinite values; allowed are finite ones.")
-        if samples.device.type == "mps":
-            samples = samples.cpu()
-        if samples.dim() == 4:
-            samples = samples.movedim(1, -1).flatten(0, -2)
-        for part in samples.split(max(1, _ROWS // self.channels)):
-            self._merge(part.double())
+        for part in samples.movedim(1, 0).flatten(1).split(max(1, _AT_A_TIME // self.channels), 1):
+            self._merge(in_float64(part))
 
     def _merge(self, part: Tensor) -> None:
-        """Chan, Golub & LeVeque 1979: the moments of two parts joined, without the cancellation of raw moments."""
-        self.mean, self._scatter, self._largest = (
-            tensor.to(part.device) for tensor in (self.mean, self._scatter, self._largest)
-        )
-        n, total = len(part), self.count + len(part)
-        if n == 0:
-            return
-        mean = part.mean(0)
-        centred = part - mean
+        """Add samples ``[C, n]`` by Chan, Golub & LeVeque 1979, without the cancellation of raw moments."""
+        self.mean, self._scatter = self.mean.to(part.device), self._scatter.to(part.device)
+        n, total = part.shape[1], self.count + part.shape[1]
+        mean = part.mean(1)
+        centred = part - mean[:, None]
         step = mean - self.mean
-        self._scatter.addmm_(centred.T, centred).addr_(step, step, alpha=self.count * n / total)
+        self._scatter.addmm_(centred, centred.T).addr_(step, step, alpha=self.count * n / total)
         self.mean = self.mean + step * (n / total)
-        self._largest = torch.maximum(self._largest, part.abs().amax(0))
         self.count = total
 
     @property
@@ -94,15 +88,19 @@ class ChannelStatistics:
     @property
     def dead(self) -> Tensor:
         """``[C]``, True where the channel is constant."""
-        return self.covariance.diagonal().sqrt() <= 1e-6 * self._largest
+        return self.covariance.diagonal().sqrt() <= CONSTANT * self.mean.abs()
 
     @property
     def correlation(self) -> Tensor:
         """Pearson's r ``[C, C]``, from −1 to 1. The rows and columns of dead channels are 0, their diagonal too."""
-        covariance, dead = self.covariance, self.dead
-        inverse = covariance.diagonal().rsqrt().masked_fill(dead, 0)
+        covariance = self.covariance
+        inverse = covariance.diagonal().rsqrt().masked_fill(self.dead, 0)
         r = (covariance * inverse[:, None] * inverse).clamp(-1, 1)
-        return r.fill_diagonal_(1).masked_fill(dead[:, None] | dead, 0)
+        return self._of_the_living(r.fill_diagonal_(1))
+
+    def _of_the_living(self, matrix: Tensor) -> Tensor:
+        """``matrix``, 0 in the rows and columns of dead channels."""
+        return matrix.masked_fill(self.dead[:, None] | self.dead, 0)
 
     def strengths(self, edges: tuple[float, float, float] = EDGES) -> dict[str, float]:
         """The shares of the pairs of live channels whose ``|r|`` is strong, middle, weak or none.
@@ -120,7 +118,7 @@ class ChannelStatistics:
         if len(edges) != 3 or not 1 >= edges[0] > edges[1] > edges[2] > 0:
             raise ValueError(f"edges = {edges!r} must be three numbers that fall, from at most 1 to above 0.")
         pairs = self._pairs().abs()
-        counts = [(pairs >= edge).sum().item() for edge in edges] + [len(pairs)]
+        counts = [(pairs >= _at_least(edge)).sum().item() for edge in edges] + [len(pairs)]
         return {
             name: (count - stronger) / max(1, len(pairs))
             for name, count, stronger in zip(STRENGTHS, counts, [0, *counts], strict=False)
@@ -135,9 +133,10 @@ class ChannelStatistics:
     def spectrum(self, standardized: bool = False) -> Tensor:
         """The eigenvalues of the covariance ``[C]``, falling; of the correlation where ``standardized``.
 
-        The next layer's weights can undo any scale of a channel: standardised, that scale does not count.
+        The next layer's weights can undo any scale of a channel: standardised, that scale does not count. Dead
+        channels give zeros.
         """
-        matrix = self.correlation if standardized else self.covariance
+        matrix = self.correlation if standardized else self._of_the_living(self.covariance)
         return torch.linalg.eigvalsh(matrix).flip(0).clamp(min=0)
 
     def effective_rank(self, standardized: bool = False) -> float:
@@ -161,11 +160,11 @@ class ChannelStatistics:
         held = self.spectrum(standardized).cumsum(0)
         if held[-1] == 0:
             return 0
-        # A part in 10¹² is rounding: without it, the whole variance would want dead channels too.
-        return int((held < held[-1] * (share - 1e-12)).sum()) + 1
+        # Up to rounding: else the whole variance would want the copies of a channel too.
+        return int((held < held[-1] * _at_least(share)).sum()) + 1
 
     def nearest(self) -> tuple[Tensor, Tensor]:
-        """Each channel's most correlated other one: its index ``[C]`` and their r ``[C]``; −1 and 0 where dead."""
+        """Each channel's most correlated other: its index ``[C]`` and their r ``[C]``; −1 and 0 where there is none."""
         r = self.correlation.fill_diagonal_(0)
         indices = r.abs().argmax(1)
         values = r.gather(1, indices[:, None])[:, 0]
@@ -179,22 +178,31 @@ class ChannelStatistics:
         """
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold = {threshold!r} must be above 0 and at most 1.")
-        r, covariance, mean = self.correlation.cpu(), self.covariance.cpu(), self.mean.cpu()
-        found = []
-        for of, channel in (r.abs().triu(1) >= threshold).nonzero().tolist():
-            scale = (covariance[of, channel] / covariance[of, of]).item()
-            offset = (mean[channel] - scale * mean[of]).item()
-            found.append(Duplicate(channel, of, r[of, channel].item(), scale, offset))
-        return sorted(found, key=lambda pair: -abs(pair.r))
+        r, covariance = self.correlation, self.covariance
+        of, channel = (r.abs().triu(1) >= _at_least(threshold)).nonzero(as_tuple=True)
+        scale = covariance[of, channel] / covariance[of, of]
+        offset = self.mean[channel] - scale * self.mean[of]
+        columns = (channel, of, r[of, channel], scale, offset)
+        pairs = map(Duplicate, *(column.tolist() for column in columns))
+        return sorted(pairs, key=lambda pair: -abs(pair.r))
 
     def predictability(self) -> Tensor:
         """``[C]``: R² of each channel from all the others, by least squares on these samples; 0 where dead.
 
         1 − 1 / (diagonal of the inverse correlation): what statistics calls the variance inflation of a regressor.
         """
-        dead = self.dead
-        inverse = torch.linalg.inv(ridged(self.correlation + torch.diag(dead.double())))
-        return (1 - 1 / inverse.diagonal()).clamp(0, 1).masked_fill(dead, 0)
+        inverse = torch.linalg.inv(ridged(self.correlation))
+        return (1 - 1 / inverse.diagonal()).clamp(0, 1).masked_fill(self.dead, 0)
+
+
+def in_float64(tensor: Tensor) -> Tensor:
+    """``tensor`` in float64, on the CPU where its device has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
+def _at_least(bound: float) -> float:
+    """``bound``, less what rounding may take from a number that is as large."""
+    return bound * (1 - _ROUNDING)
 
 
 def ridged(correlation: Tensor) -> Tensor:

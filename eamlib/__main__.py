@@ -198,6 +198,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     publish.set_defaults(run=_publish)
 
+    redundancy = commands.add_parser(
+        "redundancy",
+        help="measure how much the channels of a network repeat each other",
+        description="Run a network over real images and say, layer by layer, how much its channels repeat each other: "
+        "how strongly they correlate, how many would do, how many are dead; and how much of all of them a few channels "
+        "tell, as EAM takes it. A minute or so on a CPU, and some more for every --channels.",
+        epilog="Networks: a run of `reproduce` by the name of its record below RESULTS, as "
+        "fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; torchvision/mobilenet_v2, torchvision/resnet18 and others, "
+        "whose weights are downloaded; efficientnet_lite0, whose weights are a Python package; and untrained/ before "
+        "any of these, the same network before its training. A first try: redundancy "
+        "fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0 --count 500 --channels 4",
+    )
+    redundancy.add_argument("network", metavar="NETWORK", help="what is measured; see below")
+    redundancy.add_argument(
+        "--images",
+        help="test, the images that the run was tested on; sample, the 2,000 of Fashion-MNIST that come with the book; "
+        "or photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet (default: test, or sample "
+        "where Fashion-MNIST is missing; photographs for networks of ImageNet)",
+    )
+    redundancy.add_argument("--count", type=int, help="only the first so many images (default: all)")
+    redundancy.add_argument(
+        "--channels",
+        type=int,
+        action="append",
+        help="how many channels tell of the others: 4, say; may be repeated (default: 2, 4 and 8); 0 leaves that "
+        "question out",
+    )
+    redundancy.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
+    redundancy.add_argument(
+        "--results", default="results", metavar="DIR", help="where the records of runs are (default: %(default)s)"
+    )
+    redundancy.add_argument(
+        "--work",
+        default="runs",
+        metavar="DIR",
+        help="where the checkpoints of runs are that have no published weights (default: %(default)s)",
+    )
+    redundancy.add_argument("--json", metavar="FILE", help="also write a record; never overwrites one")
+    redundancy.set_defaults(run=_redundancy)
+
     bench = commands.add_parser(
         "bench",
         help="measure the time and memory of dynamic convolutions, of training and of the measures of redundancy",
@@ -477,6 +517,34 @@ def _list_units(options: argparse.Namespace, wanted, rows, units, how: dict) -> 
                 flush=True,
             )
     print(f"\nIn all {total:,.1f} minutes, one run after another; rows that are the same runs count once.")
+
+
+def _redundancy(options: argparse.Namespace) -> None:
+    from eamlib import records
+    from eamlib.papers import redundancy
+    from eamlib.papers.subjects import subject
+    from eamlib.training import pick_device
+
+    device = pick_device(options.device)
+    if options.json:
+        records.refuse_existing(options.json)
+    where = records.provenance(device, "scikit-image", "scikit-learn")
+    channels = redundancy.COUNTS if options.channels is None else [n for n in options.channels if n != 0]
+    found = subject(
+        options.network, images=options.images, count=options.count, results=options.results, work=options.work
+    )
+    print(f"{found.name} ({found.origin}), {len(found.images):,} images of {found.images.name}.", flush=True)
+    tables = redundancy.measure(found, channels=channels, device=device)
+    print(*redundancy.lines(tables), sep="\n")
+    if options.json:
+        configuration = {
+            "network": found.name,
+            "weights": found.origin,
+            "images": found.images.name,
+            "count": len(found.images),
+            "channels": list(channels),
+        }
+        records.write({"configuration": configuration, **redundancy.packed(tables), **where}, options.json)
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eamlib import imagenet, records
-from eamlib._checks import one_of
+from eamlib._checks import one_of, positive_int
 
 # Where Debian's package dataset-fashion-mnist puts the 70,000 images.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -47,7 +47,7 @@ class ImageSet(Dataset):
 
     Attributes:
         name: of the set.
-        images: uint8, ``[N, 3, 32, 32]``.
+        images: uint8, ``[N, 3, 32, 32]``; photographs are larger.
         labels: int64, ``[N]``, from 0 to len(classes) - 1.
         classes: the names behind the labels.
 
@@ -113,6 +113,67 @@ def sample() -> ImageSet:
     """
     with np.load(io.BytesIO(records.published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
         return _garments(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
+
+
+def photographs(size: int = 224, *, crops: bool = False) -> ImageSet:
+    """Twelve photographs that travel with scikit-image and scikit-learn, for looking into networks of ImageNet.
+
+    They are no test set: few, and but some of them show what is among ImageNet's classes (``chelsea`` is a cat,
+    ``coffee`` an espresso); ``brick``, ``grass`` and ``gravel`` are textures.
+
+    Args:
+        size: pixels a side.
+        crops: 20 squares of each photograph instead of the one in its middle: 2 × 4 of three quarters of its height,
+            then 3 × 4 of half of it, evenly spread. They overlap, so that they are far from 240 independent images.
+            The first crop of every photograph comes first, then the second of every one, so that every twelfth image
+            is of the same photograph: folds that are dealt in turn, as :func:`eamlib.redundancy.premise` deals four,
+            share none.
+
+    Returns:
+        An :class:`ImageSet` of ``[12, 3, size, size]`` or ``[240, 3, size, size]``; a label says which photograph it
+        is, ``classes`` are their names. Grey photographs repeat their one channel.
+
+    Raises:
+        ModuleNotFoundError: if one of the two packages is missing.
+        ValueError: if ``size`` is below 1.
+    """
+    positive_int("size", size)
+    try:
+        from skimage import data as skimage
+        from sklearn.datasets import load_sample_images
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("The photographs need two packages: pip install scikit-image scikit-learn") from error
+    # Of scikit-image those that are in its wheel: the others would be downloaded.
+    pixels = {name: getattr(skimage, name)() for name in _SKIMAGE_PHOTOGRAPHS}
+    pixels["motorcycle"] = skimage.stereo_motorcycle()[0]
+    pixels |= zip(("china", "flower"), load_sample_images().images, strict=True)
+    squares = [_squares(torch.tensor(array), size, crops) for array in pixels.values()]
+    images = torch.stack(squares, 1).flatten(0, 1)
+    return ImageSet("photographs", images, torch.arange(len(images)) % len(pixels), tuple(pixels))
+
+
+_SKIMAGE_PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "rocket")
+
+
+def _squares(pixels: Tensor, size: int, crops: bool) -> Tensor:
+    """Squares of a photograph ``[H, W]`` or ``[H, W, 3]``, as high as it is wide at most, ``[n, 3, size, size]``."""
+    image = (pixels[..., None].expand(-1, -1, 3) if pixels.dim() == 2 else pixels).permute(2, 0, 1)
+    height, width = image.shape[1:]
+    cut = []
+    for share, rows, columns in ((0.75, 2, 4), (0.5, 3, 4)) if crops else ((1, 1, 1),):
+        side = int(share * min(height, width))
+        for top in _spread(height - side, rows):
+            cut += [image[:, top : top + side, left : left + side] for left in _spread(width - side, columns)]
+    resized = [
+        F.interpolate(square[None].float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
+        for square in cut
+    ]
+    return torch.cat(resized).round().clamp(0, 255).to(torch.uint8)
+
+
+def _spread(room: int, count: int) -> list[int]:
+    """``count`` positions from 0 to ``room``, evenly; one is in the middle."""
+    return [room // 2] if count == 1 else [i * room // (count - 1) for i in range(count)]
 
 
 def held_in_memory(argument: str, name: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, metadata, version
@@ -53,8 +54,11 @@ def refuse_existing(path: str | Path) -> Path:
 
 
 def write(record: dict, path: str | Path) -> None:
-    """Write a record as JSON."""
-    replace(refuse_existing(path), json.dumps(record, indent=1) + "\n")
+    """Write a record as JSON, a list of plain values on one line."""
+    # No text holds a line break in JSON: what matches is a list, and only the room between its items is changed.
+    in_lines = json.dumps(record, indent=1)
+    text = re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", in_lines)
+    replace(refuse_existing(path), text + "\n")
 
 
 def read(path: str | Path) -> dict:

@@ -3,6 +3,7 @@ import hashlib
 import io
 import pickle
 import shutil
+import sys
 import tarfile
 import urllib.error
 
@@ -221,3 +222,41 @@ def test_the_sample_is_the_first_2000_test_images():
     except FileNotFoundError:
         pytest.skip("needs Fashion-MNIST (Debian: dataset-fashion-mnist)")
     assert torch.equal(sample.images, test.images[:2000]) and torch.equal(sample.labels, test.labels[:2000])
+
+
+def test_photographs_are_squares_of_twelve():
+    skimage = pytest.importorskip("skimage.data")
+    pytest.importorskip("sklearn")
+    photographs = data.photographs(64)
+    assert photographs.images.shape == (12, 3, 64, 64) and photographs.images.dtype == torch.uint8
+    assert photographs.labels.tolist() == list(range(12)) and len(set(photographs.classes)) == 12
+    colours = torch.tensor(skimage.chelsea()).float()[:, 75:375].mean((0, 1))
+    chelsea = photographs.images[photographs.classes.index("chelsea")].float()
+    torch.testing.assert_close(chelsea.mean((1, 2)), colours, rtol=0, atol=1.0)
+    camera = photographs.images[photographs.classes.index("camera")]
+    assert torch.equal(camera[0], camera[2]) and camera.float().std() > 30
+    with pytest.raises(ValueError, match="size = 0 must be"):
+        data.photographs(0)
+
+
+def test_crops_come_photograph_by_photograph_so_that_folds_share_none():
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    crops = data.photographs(64, crops=True)
+    assert crops.images.shape == (240, 3, 64, 64) and torch.equal(crops.images, data.photographs(64, crops=True).images)
+    assert crops.labels.tolist() == list(range(12)) * 20
+    folds = [set(crops.labels[fold::4].tolist()) for fold in range(4)]
+    assert len(set().union(*folds)) == sum(map(len, folds)) == 12
+    # Of one photograph no two are the same.
+    coffee = crops.images[crops.labels == crops.classes.index("coffee")]
+    assert len({image.numpy().tobytes() for image in coffee}) == 20
+    # The first larger crop is the upper left corner: the smaller first one is its upper left two thirds.
+    larger, smaller = (coffee[i].float() for i in (0, 8))
+    shrunk = torch.nn.functional.interpolate(smaller[None], (43, 43), mode="bilinear", antialias=True)[0]
+    assert (larger[:, :43, :43] - shrunk).abs().mean() < 4
+
+
+def test_the_packages_of_the_photographs_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install scikit-image scikit-learn"):
+        data.photographs()

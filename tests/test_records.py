@@ -14,6 +14,15 @@ def test_a_record_comes_back_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_list_of_plain_values_takes_a_line(tmp_path):
+    record = {"rows": [["a", 1, None], ["b", 0.5, True], []], "one": [1, 2], "text": ["[\n 1,\n 2\n]", "] [ x"]}
+    records.write(record, tmp_path / "run.json")
+    assert records.read(tmp_path / "run.json") == record
+    lines = (tmp_path / "run.json").read_text().splitlines()
+    assert lines[1:5] == [' "rows": [', '  ["a", 1, null],', '  ["b", 0.5, true],', "  []"]
+    assert ' "one": [1, 2],' in lines
+
+
 def test_no_record_is_overwritten(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(FileExistsError, match="run.json exists"):

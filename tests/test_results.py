@@ -6,8 +6,9 @@ import pytest
 
 from eamlib import records
 from eamlib.bench import BENCHES
-from eamlib.papers import report
+from eamlib.papers import redundancy, report
 from eamlib.papers.units import Unit
+from eamlib.redundancy import STRENGTHS
 
 RESULTS = Path(__file__).parents[1] / "results"
 TABLES = sorted(RESULTS.glob("tables/*.json"))
@@ -27,6 +28,11 @@ def test_a_record_is_whole(file):
         tables = ("\n".join(["", *BENCHES[bench].lines(result)]) for result in record["results"])
         assert file.with_suffix(".txt").read_text() == "\n".join([head, *tables, ""])
         return
+    if file.is_relative_to(RESULTS / "redundancy"):
+        assert file.relative_to(RESULTS / "redundancy").with_suffix("").as_posix() == configuration["network"]
+        check_redundancy(redundancy.unpacked(record))
+        assert file.stat().st_size < 300_000
+        return
     history = record["history"]
     assert [line["epoch"] for line in history] == list(range(1, configuration["epochs"] + 1))
     assert all(0 <= line["test_accuracy"] <= 100 for line in history)
@@ -35,6 +41,23 @@ def test_a_record_is_whole(file):
     else:  # of `train --json`
         name = "{model}-x{width_mult:g}-{conv}-seed{seed}".format(**configuration)
     assert (file.parent.name, file.stem) == (configuration["data"], name)
+
+
+def check_redundancy(record):
+    assert record["layers"] and record["kernels"]
+    for row in (*record["layers"], *record["kernels"]):
+        # Rounded to 4 digits; dead layers have no pairs.
+        assert sum(row[name] for name in STRENGTHS) in (pytest.approx(1, abs=3e-4), 0)
+    for row in record["layers"]:
+        assert 0 <= row["effective_rank"] <= row["channels"] - row["dead"] + 1e-3
+        assert row["duplicates_95"] <= row["duplicates_90"] <= row["channels"] * (row["channels"] - 1) / 2
+    asked = {row["layer"] for row in (*record["premise"], *record["skipped"])}
+    assert asked <= {row["layer"] for row in record["kernels"]} and bool(asked) == bool(
+        record["configuration"]["channels"]
+    )
+    assert all(row["mean_r2"] <= 1 for row in record["premise"])
+    # It can be shown.
+    assert len(list(redundancy.lines(record))) > len(record["layers"]) + len(record["kernels"])
 
 
 def test_there_are_records():

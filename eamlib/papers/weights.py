@@ -44,21 +44,11 @@ def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
     from safetensors.torch import save
 
     record = Path(record)
-    content = records.read(record)
-    if "options" not in content.get("configuration", {}):
-        raise ValueError(f"record = '{record}' is not of a reproduction; allowed are the records that it writes.")
-    unit = Unit.of(content["configuration"])
+    unit, content = recorded(record)
     path = record.absolute().parents[1] / FOLDER / unit.data / f"{unit.name}.safetensors"
     if path.exists():
         raise FileExistsError(f"{path} exists; what is published is never overwritten. Move it away first.")
-    kept = Path(work) / unit.data / unit.name
-    found = checkpoint.latest(kept)
-    if found is None:
-        raise FileNotFoundError(f"{kept} holds no checkpoint of {unit.name}: it is left there by reproduce --keep.")
-    if found.state["history"] != content["history"]:
-        raise ValueError(f"{found.path} is of another run than record = '{record}', or it is unfinished.")
-
-    halves = {name: _half(tensor) for name, tensor in found.weights.get("average", found.weights["weights"]).items()}
+    halves = {name: _half(tensor) for name, tensor in kept(record, work=work).items()}
     model = unit.build()
     model.load_state_dict(halves)
     mean, std = pixel_statistics(data.load(unit.data))
@@ -70,6 +60,34 @@ def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
     replace(path.with_suffix(".md"), _card(unit, content, accuracy, len(binary)))
     replace(path, binary)
     return path
+
+
+def recorded(record: str | Path) -> tuple[Unit, dict]:
+    """The run that a record is of, and the record.
+
+    Raises:
+        FileNotFoundError: if there is no such record.
+        ValueError: if it is not of a reproduction.
+    """
+    content = records.read(record)
+    if "options" not in content.get("configuration", {}):
+        raise ValueError(f"record = '{record}' is not of a reproduction; allowed are the records that it writes.")
+    return Unit.of(content["configuration"]), content
+
+
+def kept(record: str | Path, *, work: str | Path = "runs") -> dict[str, Tensor]:
+    """The trained weights of a recorded run, from the checkpoint that was kept of it.
+
+    Args and errors are those of :func:`publish`.
+    """
+    unit, content = recorded(record)
+    folder = Path(work) / unit.data / unit.name
+    found = checkpoint.latest(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no checkpoint of {unit.name}: it is left there by reproduce --keep.")
+    if found.state["history"] != content["history"]:
+        raise ValueError(f"{found.path} is of another run than record = '{record}', or it is unfinished.")
+    return found.weights.get("average", found.weights["weights"])
 
 
 def load(name: str) -> nn.Module:
@@ -86,9 +104,13 @@ def load(name: str) -> nn.Module:
     Raises:
         OSError: if it is neither in this checkout nor in the repository.
     """
+    return built(records.published_bytes(f"{FOLDER}/{name}.safetensors"))
+
+
+def built(binary: bytes) -> nn.Module:
+    """The network of a file that :func:`publish` wrote, as :func:`load` returns it."""
     from safetensors.torch import load as from_safetensors
 
-    binary = records.published_bytes(f"{FOLDER}/{name}.safetensors")
     length = int.from_bytes(binary[:8], "little")
     about = json.loads(binary[8 : 8 + length])["__metadata__"]
     model = Unit.of(json.loads(about["configuration"])).build()

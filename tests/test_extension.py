@@ -77,3 +77,10 @@ def test_other_links_stay(app, text):
 def test_code_stays(app):
     code = '"[Chen et al., 2020](https://example.org/paper)"'
     assert cited(app, code, kind="code") == code
+
+
+def test_widgets_leave_no_state_on_a_page(app, monkeypatch):
+    files = {"ipywidgets_state": (None, {"body": "{}"}), "other": ("other.js", {})}
+    monkeypatch.setattr(eambook.NbMetadataCollector, "get_js_files", lambda env, docname: files)
+    eambook.drop_widget_state(app, "page", "page.html", {}, None)
+    assert files.keys() == {"other"}

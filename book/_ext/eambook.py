@@ -4,7 +4,8 @@
    its own code does.
 2. In the chapters' portable Markdown, a plain link to a paper becomes a citation as well.
 3. The landing page's figure is drawn by the library that it shows.
-4. What ran, when and with what is written down, on the status page and in `execution.json`.
+4. The state of widgets, which are dead without a kernel and named anew in every build, is left out.
+5. What ran, when and with what is written down, on the status page and in `execution.json`.
 """
 
 import hashlib
@@ -31,6 +32,7 @@ def setup(app):
     app.connect("config-inited", draw_lineage)
     app.connect("config-inited", read_references)
     app.connect("source-read", add_citations)
+    app.connect("html-page-context", drop_widget_state, priority=400)  # before myst-nb, which writes it
     app.connect("build-finished", write_report)
     app.add_directive("build-facts", BuildFacts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -102,6 +104,11 @@ def add_citations(app, docname, source):
         if cell["cell_type"] == "markdown":
             cell["source"] = re.sub(r"(?<!!)\[[^\]]+\]\((?P<url>[^)\s]+)\)", cite, "".join(cell["source"]))
     source[0] = json.dumps(notebook)
+
+
+def drop_widget_state(app, docname, template, context, doctree):
+    """Keep the state of widgets out of a page that cannot bring them to life."""
+    NbMetadataCollector.get_js_files(app.env, docname).pop("ipywidgets_state", None)
 
 
 class BuildFacts(SphinxDirective):

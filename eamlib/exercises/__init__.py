@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from eamlib._checks import one_of
-from eamlib.exercises import ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch09, ch10, ch11, ch12, ch13
+from eamlib.exercises import ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13
 
-_CHAPTERS = (ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch09, ch10, ch11, ch12, ch13)
+_CHAPTERS = (ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13)
 QUIZZES: dict[str, list[dict]] = {key: value for chapter in _CHAPTERS for key, value in chapter.QUIZZES.items()}
 CHECKS: dict[str, Callable] = {key: value for chapter in _CHAPTERS for key, value in chapter.CHECKS.items()}
 

@@ -3,5 +3,6 @@
 from eamlib.plots.curves import accuracy_curves
 from eamlib.plots.lineage import lineage
 from eamlib.plots.look import style
+from eamlib.plots.redundancy import against_depth, correlation_map, gallery, strength_bars
 
-__all__ = ["accuracy_curves", "lineage", "style"]
+__all__ = ["accuracy_curves", "against_depth", "correlation_map", "gallery", "lineage", "strength_bars", "style"]

@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.redundancy import ChannelStatistics
+
+
+def merged(batches, between=1.0, dtype=torch.float64):
+    n, mean, scatter = 0, 0.0, 0.0
+    for batch in batches:
+        batch = batch.to(dtype)
+        own, total = batch.mean(0), n + len(batch)
+        delta = own - mean
+        scatter = scatter + (batch - own).T @ (batch - own)
+        scatter = scatter + between * torch.outer(delta, delta) * n * len(batch) / total
+        mean, n = mean + delta * len(batch) / total, total
+    deviation = scatter.diagonal().sqrt()
+    return scatter / torch.outer(deviation, deviation)
+
+
+def raw_sums(batches):
+    n, x, xx = 0, 0.0, 0.0
+    for batch in batches:
+        n, x, xx = n + len(batch), x + batch.sum(0), xx + batch.T @ batch
+    covariance = xx / n - torch.outer(x, x) / n**2
+    deviation = covariance.diagonal().clamp(min=1e-9).sqrt()
+    return covariance / torch.outer(deviation, deviation)
+
+
+def rank(maps, centre=True, power=1, exponential=True):
+    samples = maps.movedim(1, -1).flatten(0, -2).double()
+    values = torch.linalg.svdvals(samples - samples.mean(0) * centre) ** power
+    entropy = torch.special.entr(values / values.sum()).sum()
+    return entropy.exp().item() if exponential else entropy.item()
+
+
+def rank_with_nan(maps):
+    samples = maps.movedim(1, -1).flatten(0, -2).double()
+    values = torch.linalg.svdvals(samples - samples.mean(0))
+    values[values < 1e-9] = 0
+    shares = values / values.sum()
+    return (-(shares * shares.log()).sum()).exp().item()
+
+
+def readers(correlation, n):
+    left, chosen = correlation.clone(), []
+    for _ in range(n):
+        gain = left.square().sum(0) / left.diagonal().clamp(min=1e-9)
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        left = left - torch.outer(left[:, chosen[-1]], left[:, chosen[-1]]) / left[chosen[-1], chosen[-1]]
+    return chosen
+
+
+RIGHT = {"08.3": merged, "08.4": rank, "08.5": readers}
+WRONG = [
+    ("08.3", lambda batches: merged(batches, between=0), "δ"),
+    ("08.3", raw_sums, "digits are lost"),
+    ("08.3", lambda batches: torch.corrcoef(next(batches).T), "all samples together"),
+    ("08.3", lambda batches: merged(batches).diagonal(), "shape"),
+    ("08.4", lambda maps: rank(maps, power=2), "variances"),
+    ("08.4", lambda maps: rank(maps, centre=False), "centre"),
+    ("08.4", lambda maps: rank(maps, exponential=False), "entropy"),
+    ("08.4", lambda maps: rank(maps.movedim(0, 1)), "every channel"),
+    ("08.4", rank_with_nan, "NaN"),
+    ("08.5", lambda r, n: r.square().sum(0).topk(n).indices, "by itself"),
+    ("08.5", lambda r, n: r.abs().sum(0).argsort()[:n], "the first should be"),
+    (
+        "08.5",
+        lambda r, n: [readers(r, 1)[0], *[c for c in range(len(r)) if c not in readers(r, 1)][: n - 1]],
+        "ogether",
+    ),
+    ("08.5", lambda r, n: [0] * n, "different"),
+]
+
+
+@pytest.mark.parametrize("exercise", CHECKS.keys() & RIGHT.keys())
+def test_right_answers_pass(exercise):
+    torch.manual_seed(0)
+    verdict = check(exercise, RIGHT[exercise])
+    assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG)
+def test_wrong_answers_get_a_hint(exercise, answer, hint):
+    torch.manual_seed(0)
+    verdict = check(exercise, answer)
+    assert verdict.passed is False
+    assert hint in verdict.message
+
+
+@pytest.mark.parametrize("exercise", CHECKS.keys() & RIGHT.keys())
+def test_dots_are_no_answer(exercise):
+    assert check(exercise, lambda *_: ...).passed is None
+
+
+def right_answers(exercise):
+    return [
+        next(a["answer"] for a in question["answers"] if a.get("correct"))
+        for question in QUIZZES[exercise]
+        if question["type"] == "multiple_choice"
+    ]
+
+
+def test_the_quiz_on_ranks_agrees_with_the_statistics():
+    x = torch.randn(5000, 2)
+    rows = {
+        "Rows (1, 0), (0, 1), (0, 1)": [[1.0, 0], [0, 1], [0, 1]],
+        "Rows (1, 0), (0, 1), (1, 1)": [[1.0, 0], [0, 1], [1, 1]],
+        "Rows (1, 2), (2, 4), (3, 6)": [[1.0, 2], [2, 4], [3, 6]],
+    }
+    alone = []
+    for text, weight in rows.items():
+        statistics = ChannelStatistics(3)
+        statistics.update(x @ torch.tensor(weight).T)
+        assert statistics.components(1.0) <= 2
+        if statistics.predictability().min() < 0.5:
+            alone.append(text)
+    assert right_answers("08.1")[1:2] == alone
+
+
+def test_the_quiz_counts_what_tensors_hold():
+    maps = torch.empty(10_000, 512, 14, 14, device="meta")
+    pairs = len(torch.triu_indices(512, 512, 1)[0])
+    matrices = 2 * torch.empty(512, 512, dtype=torch.float64).nbytes
+    counted = [pairs, maps.nbytes, matrices]
+    assert [question["answers"][0]["value"] for question in QUIZZES["08.2"]] == counted

@@ -81,7 +81,7 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
     with evaluating(model), watch_mixtures(layers) as seen:
         for _ in predictions(model, batches):
             pass
-    diagnoses = [_diagnosis(name, attention) for name, attention in joined(seen).items()]
+    diagnoses = [diagnosis(name, attention) for name, attention in joined(seen).items()]
     collapsed = [layer.name for layer in diagnoses if layer.verdict == "collapsed"]
     if collapsed:
         warnings.warn(
@@ -93,7 +93,12 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
     return diagnoses
 
 
-def _diagnosis(name: str, attention: Tensor) -> LayerAttention:
+def diagnosis(name: str, attention: Tensor) -> LayerAttention:
+    """What the attention ``[B, K]`` of one layer says of it.
+
+    Raises:
+        ValueError: if there are fewer than two images, or a row is no weights that sum to one.
+    """
     images, kernels = attention.shape
     if images < 2:
         raise ValueError(f"batches holds {images} image; at least 2 are needed to tell whether mixtures differ.")

@@ -136,4 +136,53 @@ def _most_varying(answer: Callable) -> str | None:
     return None
 
 
-CHECKS = {"09.3": _group_reduce, "09.4": _crossing_width, "09.5": _most_varying}
+def _tells_most(answer: Callable) -> str | None:
+    import torch
+
+    for channels, n in ((3, 2), (4, 3), (5, 2)):
+        # Families of noisy copies: the first has the most members, the last the largest variance.
+        copies = [2 * (channels - source) for source in range(channels)]
+        sources = torch.linalg.qr(torch.randn(400, channels + sum(copies)))[0]
+        noise, columns, owner = sources[:, channels:], [], []
+        for source, count in enumerate(copies):
+            for _ in range(count):
+                # The first of each family is the source itself, which tells most of the others.
+                clean = owner.count(source) == 0
+                column = sources[:, source] + (0 if clean else 0.6) * noise[:, len(columns)]
+                columns.append(column * 3**source)
+                owner.append(source)
+        order = torch.randperm(len(columns))
+        means = torch.stack(columns, 1)[:, order] + torch.randn(len(columns))
+        owner = [owner[i] for i in order.tolist()]
+        expected = _greedy(means, n)
+        yours = torch.as_tensor(answer(means, n)).flatten().tolist()
+        if yours == expected:
+            continue
+        if sorted(yours) == sorted(means.var(0).topk(n).indices.tolist()):
+            return "Those vary most. Scaled by 100 a channel varies more and tells no more of the others."
+        families = [owner[i] for i in yours if 0 <= i < len(owner)]
+        if len(set(families)) < len(families):
+            return "Two of yours tell the same. What does the second add, once the first is known?"
+        if sorted(yours) == sorted(expected):
+            return "The right channels, in another order: begin with the one that tells most."
+        return "Judge a candidate by the mean R² of all channels, predicted from those chosen so far and this one."
+    return None
+
+
+def _greedy(means, n: int) -> list[int]:
+    import torch
+
+    scaled = (means - means.mean(0)).double()
+    scaled = scaled / scaled.norm(dim=0)
+    chosen: list[int] = []
+    for _ in range(n):
+        left = [c for c in range(scaled.shape[1]) if c not in chosen]
+        errors = []
+        for candidate in left:
+            read = scaled[:, [*chosen, candidate]]
+            errors.append((scaled - read @ torch.linalg.lstsq(read, scaled).solution).square().sum())
+        chosen.append(left[int(torch.stack(errors).argmin())])
+    return chosen
+
+
+CHECKS = {"09.3": _group_reduce, "09.4": _crossing_width, "09.5": _most_varying, "09.6": _tells_most}

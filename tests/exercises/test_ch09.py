@@ -14,10 +14,32 @@ def crossing(n, p, hidden, kernels, bias=True, first_wins=0):
     return width + first_wins
 
 
+def r2_of(means, chosen):
+    """Mean R² of all channels by least squares from the chosen ones, with a constant."""
+    read = torch.cat([torch.ones(len(means), 1), means[:, chosen]], dim=1).double()
+    errors = means.double() - read @ torch.linalg.lstsq(read, means.double()).solution
+    return 1 - (errors.var(0) / means.double().var(0)).mean()
+
+
+def forward_selection(means, n):
+    chosen = []
+    while len(chosen) < n:
+        left = set(range(means.shape[1])) - set(chosen)
+        chosen.append(max(left, key=lambda c: r2_of(means, [*chosen, c])))
+    return chosen
+
+
+def each_for_itself(means, n):
+    """The best channels, each judged alone: copies of one another."""
+    alone = torch.stack([r2_of(means, [c]) for c in range(means.shape[1])])
+    return alone.topk(n).indices
+
+
 RIGHT = {
     "09.3": lambda x, n, maximum=False: (lambda g: g.amax(2) if maximum else g.mean(2))(x.unflatten(1, (n, -1))),
     "09.4": crossing,
     "09.5": lambda x, n: x.mean((2, 3)).std(0).argsort(descending=True)[:n],
+    "09.6": forward_selection,
 }
 WRONG = [
     (
@@ -34,6 +56,10 @@ WRONG = [
     ("09.5", lambda x, n: x.var((0, 2, 3)).topk(n).indices, "not the pixels"),
     ("09.5", lambda x, n: x.mean((2, 3)).var(0).topk(n).indices.flip(0), "another order"),
     ("09.5", lambda x, n: x.nothing, "raised AttributeError"),
+    ("09.6", lambda means, n: means.var(0).topk(n).indices, "vary most"),
+    ("09.6", each_for_itself, "tell the same"),
+    ("09.6", lambda means, n: forward_selection(means, n)[::-1], "another order"),
+    ("09.6", lambda means, n: forward_selection(means, n)[:-1], "mean R²"),
 ]
 
 

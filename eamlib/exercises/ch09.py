@@ -136,53 +136,57 @@ def _most_varying(answer: Callable) -> str | None:
     return None
 
 
-def _tells_most(answer: Callable) -> str | None:
+def _grouped_r2(answer: Callable) -> str | None:
     import torch
 
-    for channels, n in ((3, 2), (4, 3), (5, 2)):
-        # Families of noisy copies: the first has the most members, the last the largest variance.
-        copies = [2 * (channels - source) for source in range(channels)]
-        sources = torch.linalg.qr(torch.randn(400, channels + sum(copies)))[0]
-        noise, columns, owner = sources[:, channels:], [], []
-        for source, count in enumerate(copies):
-            for _ in range(count):
-                # The first of each family is the source itself, which tells most of the others.
-                clean = owner.count(source) == 0
-                column = sources[:, source] + (0 if clean else 0.6) * noise[:, len(columns)]
-                columns.append(column * 3**source)
-                owner.append(source)
-        order = torch.randperm(len(columns))
-        means = torch.stack(columns, 1)[:, order] + torch.randn(len(columns))
-        owner = [owner[i] for i in order.tolist()]
-        expected = _greedy(means, n)
-        yours = torch.as_tensor(answer(means, n)).flatten().tolist()
-        if yours == expected:
-            continue
-        if sorted(yours) == sorted(means.var(0).topk(n).indices.tolist()):
-            return "Those vary most. Scaled by 100 a channel varies more and tells no more of the others."
-        families = [owner[i] for i in yours if 0 <= i < len(owner)]
-        if len(set(families)) < len(families):
-            return "Two of yours tell the same. What does the second add, once the first is known?"
-        if sorted(yours) == sorted(expected):
-            return "The right channels, in another order: begin with the one that tells most."
-        return "Judge a candidate by the mean R² of all channels, predicted from those chosen so far and this one."
+    hints = (
+        (lambda group: group, None),
+        (
+            lambda group: torch.zeros_like(group),
+            "That is fitted to the images that it judges. Predict each group by a map fitted to the other groups.",
+        ),
+        (
+            lambda group: torch.arange(len(group)) % 4,
+            "Images of one group stand on both sides of your folds. Let `group` itself be the folds.",
+        ),
+    )
+    for groups, features, channels in ((10, 3, 4), (7, 5, 2)):
+        group = torch.arange(25 * groups).remainder(groups)[torch.randperm(25 * groups)]
+        # What a group has of its own, which tells nothing of another group, and what holds in all of them.
+        of_group = 2 * torch.randn(groups, features), 2 * torch.randn(groups, channels)
+        reading = of_group[0][group] + torch.randn(len(group), features)
+        descriptor = of_group[1][group] + reading @ torch.randn(features, channels)
+        yours = torch.as_tensor(answer(reading, descriptor, group)).double()
+        if yours.shape != (channels,):
+            return f"One R² a channel, [C] = [{channels}]; yours has shape {list(yours.shape)}."
+        hint = next(
+            (
+                hint
+                for folds, hint in hints
+                if torch.allclose(yours, _r2(reading.double(), descriptor.double(), folds(group)), rtol=0, atol=0.02)
+            ),
+            "Each group is predicted once, by the others; then all errors are added up, and R² is taken once.",
+        )
+        if hint:
+            return hint
     return None
 
 
-def _greedy(means, n: int) -> list[int]:
+def _r2(reading, descriptor, fold, ridge: float = 0.01):
+    """Each fold predicted by the others, [C]; a single fold is predicted by itself."""
     import torch
 
-    scaled = (means - means.mean(0)).double()
-    scaled = scaled / scaled.norm(dim=0)
-    chosen: list[int] = []
-    for _ in range(n):
-        left = [c for c in range(scaled.shape[1]) if c not in chosen]
-        errors = []
-        for candidate in left:
-            read = scaled[:, [*chosen, candidate]]
-            errors.append((scaled - read @ torch.linalg.lstsq(read, scaled).solution).square().sum())
-        chosen.append(left[int(torch.stack(errors).argmin())])
-    return chosen
+    errors = 0
+    for k in fold.unique():
+        judge = fold == k
+        fit = ~judge if (~judge).any() else judge
+        r = (reading - reading[fit].mean(0)) / reading[fit].std(0)
+        d = descriptor - descriptor[fit].mean(0)
+        gram = r[fit].T @ r[fit] / fit.sum() + ridge * torch.eye(r.shape[1])
+        errors = errors + (d[judge] - r[judge] @ torch.linalg.solve(gram, r[fit].T @ d[fit] / fit.sum())).square().sum(
+            0
+        )
+    return 1 - errors / (descriptor - descriptor.mean(0)).square().sum(0)
 
 
-CHECKS = {"09.3": _group_reduce, "09.4": _crossing_width, "09.5": _most_varying, "09.6": _tells_most}
+CHECKS = {"09.3": _group_reduce, "09.4": _crossing_width, "09.5": _most_varying, "09.6": _grouped_r2}

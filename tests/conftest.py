@@ -28,3 +28,21 @@ def html() -> Path:
     if not (HTML / "execution.json").exists():
         pytest.skip("the book is not built: run `make book`")
     return HTML
+
+
+@pytest.fixture(scope="session")
+def site(html):
+    """The address of the built pages."""
+    from chromium import served
+
+    with served(html) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium: see :mod:`chromium`."""
+    from chromium import started
+
+    with started() as driver:
+        yield driver

@@ -1,16 +1,16 @@
-# ruff: noqa: F811 - a fixture that is imported and then asked for
 """The explorers in a real browser, without a network: as fragments of a page of their own, and on the built pages."""
 
 import re
 
+import chromium
 import numpy as np
 import pytest
 import torch
+from chromium import FAINT, LAPTOP, PHONE, drain, show, visit, wait
 from conftest import toc_pages
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
-from test_browser import FAINT, LAPTOP, PHONE, browser, drain, pytestmark, show, site, visit, wait  # noqa: F401
 from torch import nn
 
 import eamlib
@@ -18,6 +18,8 @@ from eamlib import explore
 from eamlib.explore.cost import rows
 from eamlib.layers import DynamicConv2d
 from eamlib.redundancy import measure
+
+pytestmark = chromium.NEEDED
 
 EXPLORERS = "channels", "eam", "cost"
 SIDEWAYS = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"

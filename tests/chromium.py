@@ -1,0 +1,119 @@
+"""Chromium without a head and without a network, and what the tests ask of a page."""
+
+import functools
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+LAPTOP, PHONE = 1280, 375
+
+NEEDED = pytest.mark.skipif(
+    not (CHROMIUM and CHROMEDRIVER),
+    reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)",
+)
+
+# MathJax has begun to show its work, which it does for a whole page at once, and all pictures are there.
+SETTLED = """
+    return document.readyState === "complete"
+        && (!document.querySelector("article .math") || document.querySelector("article mjx-container"))
+        && [...document.images].every(image => image.complete);
+"""
+
+# Text that can hardly be told from what it stands on: a contrast below 3 : 1, by the formula of WCAG 2.
+FAINT = """
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const paint = (below, color) => {
+        for (canvas.fillStyle of [`rgb(${below.join()})`, color]) canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+    };
+    const ground = element => element
+        ? paint(ground(element.parentElement), getComputedStyle(element).backgroundColor)
+        : [255, 255, 255];
+    const linear = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) =>
+        0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+    const contrast = element => {
+        const below = ground(element), above = paint(below, getComputedStyle(element).color);
+        const [dark, light] = [luminance(below), luminance(above)].sort((a, b) => a - b);
+        return (light + 0.05) / (dark + 0.05);
+    };
+    const texts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+    const faint = new Set();
+    while (texts.nextNode()) {
+        const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
+        const seen = text && element.checkVisibility() && !element.closest(".headerlink, button");
+        if (seen && contrast(element) < 3) faint.add(text.slice(0, 60));
+    }
+    return [...faint];
+"""
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder's pages."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def started() -> Iterator[webdriver.Chrome]:
+    """A browser that can reach nothing but this machine, and logs what it asks for."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.add_argument("--headless=new")
+    options.add_argument("--no-sandbox")  # without it Chromium refuses to start as root, as in a container
+    options.add_argument("--disable-dev-shm-usage")
+    options.add_argument("--disable-background-networking")
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def show(browser, width, theme="light"):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    preference = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": preference})
+
+
+def wait(browser, script):
+    WebDriverWait(browser, 20, poll_frequency=0.05).until(lambda driver: driver.execute_script(script))
+
+
+def visit(browser, address):
+    browser.get(address)
+    wait(browser, SETTLED)
+
+
+def drain(browser):
+    """What the browser asked for, what it did not get, and what it complained of, since the last call."""
+    requested, failed = [], []
+    for entry in browser.get_log("performance"):
+        event = json.loads(entry["message"])["message"]
+        if event["method"] == "Network.requestWillBeSent":
+            requested.append(event["params"]["request"]["url"])
+        elif event["method"] == "Network.loadingFailed":
+            failed.append(event["params"]["errorText"])
+    complaints = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    return requested, failed, complaints

@@ -26,8 +26,9 @@ book: .venv/book  ## build the book and print where its first page is
 	@touch _build/complete
 	@$(BIN)/python -c 'import pathlib; print("The book:", pathlib.Path("$(PAGE)").resolve().as_uri())'
 
+# Two processes, since each has one thread; a file stays with one of them, which shares what its tests share.
 test: .venv/dev book lint  ## build the book, lint, and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev  ## check style and format
 	$(BIN)/ruff check .

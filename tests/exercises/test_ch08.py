@@ -74,7 +74,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("exercise", CHECKS.keys() & RIGHT.keys())
+@pytest.mark.parametrize("exercise", sorted(CHECKS.keys() & RIGHT.keys()))
 def test_right_answers_pass(exercise):
     torch.manual_seed(0)
     verdict = check(exercise, RIGHT[exercise])
@@ -89,7 +89,7 @@ def test_wrong_answers_get_a_hint(exercise, answer, hint):
     assert hint in verdict.message
 
 
-@pytest.mark.parametrize("exercise", CHECKS.keys() & RIGHT.keys())
+@pytest.mark.parametrize("exercise", sorted(CHECKS.keys() & RIGHT.keys()))
 def test_dots_are_no_answer(exercise):
     assert check(exercise, lambda *_: ...).passed is None
 

@@ -57,7 +57,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("exercise", CHECKS.keys() & RIGHT.keys())
+@pytest.mark.parametrize("exercise", sorted(CHECKS.keys() & RIGHT.keys()))
 def test_right_answers_pass(exercise):
     verdict = check(exercise, RIGHT[exercise])
     assert verdict.passed, verdict

@@ -9,7 +9,7 @@ from functools import cache
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS
+from conftest import NOTEBOOKS, ROOT
 from IPython.core.inputtransformer2 import TransformerManager
 from test_project import ADDRESS
 
@@ -105,6 +105,15 @@ def test_opens_on_colab(path):
     assert len(installs) == 1
     assert f'"eamlib[notebooks] @ git+{ADDRESS}"' in installs[0]
     assert installs[0].startswith(" "), "where eamlib is there, nothing must be installed: put it under a condition"
+
+
+@each_notebook
+def test_begins_with_aims_prerequisites_and_minutes(path):
+    box = read(path).cells[0].source
+    assert all(f"> **{part}**" in box for part in ("You will be able to", "You need"))
+    minutes = re.search(r"> \*\*Time\*\* about (\d+) minutes to read, ", box)[1]
+    table = (ROOT / "book" / "how_to_read.md").read_text(encoding="utf-8")
+    assert re.search(rf"/{re.escape(path.name)}\) \|.*\| {minutes} \|", table), "how_to_read.md says otherwise"
 
 
 @each_notebook

@@ -70,11 +70,11 @@ QUIZZES = {
             },
         ),
         number(
-            "How many bytes do two C × C matrices in float64 take?",
-            2 * 8 * _C * _C,
-            "2 · C² numbers of 8 bytes.",
-            right="4 MiB, a thousandth, and the same for a million images.",
-            mistakes={2 * 4 * _C * _C: "A float64 has 8 bytes.", 8 * _C * _C: "There are two of them."},
+            "How many bytes does the scatter take, a C × C matrix in float64?",
+            8 * _C * _C,
+            "C² numbers of 8 bytes.",
+            right="2 MiB, one two-thousandth, and the same for a million images.",
+            mistakes={4 * _C * _C: "A float64 has 8 bytes.", 8 * _PAIRS: "The matrix is square, with its diagonal."},
         ),
     ],
 }

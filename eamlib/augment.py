@@ -38,6 +38,14 @@ def augment(
 
     Raises:
         ValueError: if the images have another shape or dtype, or a number is out of its range.
+
+    Example:
+        >>> images = torch.arange(2 * 3 * 8 * 8, dtype=torch.uint8).view(2, 3, 8, 8)
+        >>> first, second = (augment(images, pad=2, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+        >>> first.shape, torch.equal(first, second)
+        (torch.Size([2, 3, 8, 8]), True)
+        >>> torch.equal(augment(images, pad=0, flip=False), images)
+        True
     """
     feature_maps("images", images, 3)
     if images.dtype != torch.uint8 and not images.is_floating_point():

@@ -18,6 +18,11 @@ class Budget:
         name: of the budget.
         dataset: what to train on, a name for :func:`eamlib.data.load`.
         epochs: passes over the training images.
+
+    Example:
+        >>> smoke = BUDGETS["smoke"]
+        >>> smoke.dataset, smoke.epochs
+        ('digits', 6)
     """
 
     name: str
@@ -41,6 +46,14 @@ def budget(name: str | None = None) -> Budget:
 
     Raises:
         ValueError: if there is no such budget.
+
+    Example:
+        >>> budget("full").epochs
+        200
+        >>> budget("tiny")
+        Traceback (most recent call last):
+            ...
+        ValueError: budget = 'tiny' is unknown. Allowed: smoke, laptop, colab, full.
     """
     if name is None:
         name = os.environ.get("EAMLIB_BUDGET") or ("colab" if torch.cuda.is_available() else "smoke")

@@ -59,6 +59,15 @@ def convert(
 
     Source: replicated kernels follow the "sparse upcycling" of Komatsuzaki et al. 2023,
     https://arxiv.org/abs/2212.05055, which makes the experts of a mixture from one trained layer.
+
+    Example:
+        >>> static = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3)).eval()
+        >>> dynamic = convert(static, "eam-rcr", num_kernels=4)
+        >>> dynamic[2].weight.shape  # the first layer reads the image, and stays static
+        torch.Size([4, 32, 16, 3, 3])
+        >>> images = torch.randn(2, 3, 8, 8)
+        >>> torch.allclose(dynamic(images), static(images), atol=1e-5)
+        True
     """
     one_of("conv", conv, CONVS)
     if conv in _REFUSED:

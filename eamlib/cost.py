@@ -44,6 +44,13 @@ class Cost:
             pooling and linear layer, and whatever lies outside the other four). The parts sum to ``flops``.
         multiply_adds: what of ``by_part`` is multiply-adds, without normalisation, pooling and upsampling: the
             count that most papers print.
+
+    Example:
+        >>> found = cost(nn.Conv2d(16, 32, kernel_size=3, padding=1, bias=False), (16, 8, 8))
+        >>> found.parameters == 32 * 16 * 3 * 3
+        True
+        >>> found.flops == found.parameters * 8 * 8 == found.by_part["convolution"]
+        True
     """
 
     parameters: int
@@ -65,6 +72,13 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
 
     Raises:
         ValueError: if ``input_size`` is not three positive integers.
+
+    Example:
+        >>> model = create_model("mobilenet_v1", "eam-rcr", num_classes=100)
+        >>> f"{cost(model).parameters:,}"  # the 12.89 M of the EAM paper
+        '12,889,292'
+        >>> cost(model, (3, 64, 64)).by_part["attention"]
+        45264
     """
     if len(input_size) != 3 or any(not isinstance(n, int) or n < 1 for n in input_size):
         raise ValueError(

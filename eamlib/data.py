@@ -25,6 +25,18 @@ from torch.utils.data import Dataset
 from eamlib import imagenet, records
 from eamlib._checks import one_of, positive_int
 
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "INPUT_SIZES",
+    "IN_MEMORY",
+    "STEM_STRIDES",
+    "ImageSet",
+    "load",
+    "photographs",
+    "sample",
+]
+
 # Where Debian's package dataset-fashion-mnist puts the 70,000 images.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 GARMENTS = (
@@ -52,6 +64,14 @@ class ImageSet(Dataset):
         classes: the names behind the labels.
 
     ``dataset[i]`` is (float image in [0, 1], label), so that a ``DataLoader`` takes it as it is.
+
+    Example:
+        >>> digits = load("digits")
+        >>> digits.images.shape, digits.images.dtype
+        (torch.Size([1433, 3, 32, 32]), torch.uint8)
+        >>> image, label = digits[0]
+        >>> image.shape, image.dtype, digits.classes[label]
+        (torch.Size([3, 32, 32]), torch.float32, '0')
     """
 
     name: str
@@ -96,6 +116,11 @@ def load(
         ValueError: if the name is unknown, a file is truncated or not what it should be, a class has no images, or
             ``classes`` is given for another set or is no list of 100 classes.
         FileNotFoundError: if files are missing, and ``download`` is False or fails.
+
+    Example:
+        >>> train, test = load("digits"), load("digits", train=False)
+        >>> len(train), len(test), len(train.classes)
+        (1433, 364, 10)
     """
     one_of("name", name, DATASETS)
     if name == "imagenet100":
@@ -110,6 +135,11 @@ def sample() -> ImageSet:
 
     Raises:
         OSError: if they are neither in this checkout nor in the repository.
+
+    Example:
+        >>> garments = sample()
+        >>> garments.images.shape, garments.classes[:3]
+        (torch.Size([2000, 3, 32, 32]), ('T-shirt', 'trouser', 'pullover'))
     """
     with np.load(io.BytesIO(records.published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
         return _garments(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
@@ -136,6 +166,11 @@ def photographs(size: int = 224, *, crops: bool = False) -> ImageSet:
     Raises:
         ModuleNotFoundError: if one of the two packages is missing.
         ValueError: if ``size`` is below 1.
+
+    Example:
+        >>> found = photographs(64)
+        >>> found.images.shape, found.classes[:3]
+        (torch.Size([12, 3, 64, 64]), ('astronaut', 'brick', 'camera'))
     """
     positive_int("size", size)
     try:

@@ -19,7 +19,18 @@ STATIC_INFORMATION = 0.001
 
 
 class CollapseWarning(UserWarning):
-    """A dynamic convolution of K kernels works with one of them."""
+    """A dynamic convolution of K kernels works with one of them.
+
+    Example:
+        >>> import warnings
+        >>> layer = layers.DynamicConv2d(8, 16, 1)
+        >>> layer.attention.predict[2].bias.data[0] = 20  # in favour of one kernel
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     [found] = diagnose(layer, [torch.randn(4, 8, 5, 5)])
+        >>> caught[0].category.__name__, found.verdict
+        ('CollapseWarning', 'collapsed')
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +45,13 @@ class LayerAttention:
         use_entropy: of ``use``.
         information: ``use_entropy`` − ``entropy``, the mutual information of image and kernel. 0: every image gets the
             same mixture. 1: every image has one kernel for itself, and all are used alike.
+
+    Example:
+        >>> [found] = diagnose(layers.DynamicConv2d(8, 16, 1, num_kernels=2), [torch.zeros(3, 8, 5, 5)])
+        >>> found.images, found.use.shape
+        (3, torch.Size([2]))
+        >>> found.information, found.verdict  # three equal images get the same mixture
+        (0.0, 'static')
     """
 
     name: str
@@ -45,8 +63,8 @@ class LayerAttention:
 
     @property
     def verdict(self) -> str:
-        """``"collapsed"``: one of several kernels has over 95 % of the use. ``"static"``: information below 0.001.
-        Else ``"dynamic"``; see :func:`diagnose`."""
+        """``"collapsed"`` where one of several kernels has over 95 % of the use, ``"static"`` where information is
+        below 0.001, else ``"dynamic"``; see :func:`diagnose`."""
         if len(self.use) > 1 and self.use.max() > COLLAPSED_USE:
             return "collapsed"
         return "static" if self.information < STATIC_INFORMATION else "dynamic"
@@ -76,6 +94,12 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
     Raises:
         ValueError: if ``model`` has no such layer or does not run one of them, there are fewer than two images, or an
             attention is NaN or no row of weights that sum to one.
+
+    Example:
+        >>> model = create_model("mobilenet_v1", "eam-rcr", width_mult=0.25, num_classes=10)
+        >>> found = diagnose(model, [torch.randn(4, 3, 32, 32)])
+        >>> len(found), found[0].name, found[0].use.shape  # thirteen blocks of two convolutions
+        (26, 'features.1.0.0', torch.Size([4]))
     """
     layers = dynamic_layers(model, DynamicConv2d)
     with evaluating(model), watch_mixtures(layers) as seen:

@@ -30,6 +30,13 @@ class Frozen:
             the CPU, in double precision.
         accuracy_before, accuracy_after: top-1 in percent, of the network given and of ``model``; None without labels.
         images: how many the means are over.
+
+    Example:
+        >>> frozen = freeze(layers.DynamicConv2d(8, 16, 1), [torch.randn(5, 8, 4, 4)])
+        >>> frozen.model
+        Conv2d(8, 16, kernel_size=(1, 1), stride=(1, 1), bias=False)
+        >>> {name: attention.shape for name, attention in frozen.attention.items()}, frozen.images
+        ({'': torch.Size([4])}, 5)
     """
 
     model: nn.Module
@@ -54,6 +61,16 @@ def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
     Raises:
         ValueError: if ``model`` has no dynamic layer or does not run one of them, a layer carries hooks (they would be
             lost), an attention is NaN, there is no image, labels come from an iterator, or they do not fit the output.
+
+    Example:
+        >>> dynamic = nn.Sequential(layers.DynamicConv2d(8, 16, 3, padding=1), nn.ReLU())
+        >>> images = torch.randn(6, 8, 5, 5)
+        >>> frozen = freeze(dynamic, [images])
+        >>> frozen.model[0].weight.shape  # K = 4 kernels were, one is
+        torch.Size([16, 8, 3, 3])
+        >>> mixed = torch.einsum("k,kocij->ocij", frozen.attention["0"].float(), dynamic[0].weight)
+        >>> torch.allclose(frozen.model[0].weight, mixed, atol=1e-6)
+        True
     """
     layers = dynamic_layers(model, DynamicConv2d, DyNetConv2d)
     for name, layer in layers.items():

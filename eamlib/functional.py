@@ -49,7 +49,7 @@ def dynamic_conv2d(
             ``"chunked"`` does that for a few samples at a time, so many as stay in a CPU's cache.
             ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
             ``groups=1`` only.
-            ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see :mod:`eamlib.tiled`.
+            ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see ``eamlib.tiled``.
             ``groups=1`` on a CPU in float32 and float64, where there is a C compiler.
             ``"fuse"`` runs K static convolutions over the batch at once and mixes their outputs.
             ``"concat"`` scales the input by each of the K weights, lays the copies along the channels and runs one
@@ -65,6 +65,16 @@ def dynamic_conv2d(
             convolution; the message says why.
 
     Source: Chen et al. 2020, section 3; the grouped form is section 3.3 of CondConv (Yang et al. 2019).
+
+    Example:
+        >>> images, weight = torch.randn(5, 8, 6, 6), torch.randn(4, 16, 8, 3, 3)  # K = 4 kernels
+        >>> attention = torch.randn(5, 4).softmax(dim=1)  # a row an image
+        >>> output = dynamic_conv2d(images, weight, attention, padding=1)
+        >>> output.shape
+        torch.Size([5, 16, 6, 6])
+        >>> one_by_one = dynamic_conv2d(images, weight, attention, padding=1, strategy="loop")
+        >>> torch.allclose(output, one_by_one, atol=1e-4)
+        True
     """
     one_of("strategy", strategy, ("auto", *STRATEGIES))
     stride, dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
@@ -101,6 +111,14 @@ def per_sample_conv2d(
         ``[B, O, H', W']``.
 
     Source: section 3.3 of CondConv (Yang et al. 2019).
+
+    Example:
+        >>> images, kernels = torch.randn(5, 8, 6, 6), torch.randn(5, 16, 8, 3, 3)  # a kernel an image
+        >>> output = per_sample_conv2d(images, kernels)
+        >>> output.shape
+        torch.Size([5, 16, 4, 4])
+        >>> torch.allclose(output[2:3], nn.functional.conv2d(images[2:3], kernels[2]), atol=1e-4)
+        True
     """
     batch, channels, height, width = input.shape
     # reshape, not view: a channels_last input has no [1, B * C, H, W] view.
@@ -294,6 +312,11 @@ def fastest(
         input, weight: as in :func:`dynamic_conv2d`, with at least one sample.
         stride, padding, dilation: pairs of integers.
         groups: of the convolution.
+
+    Example:
+        >>> images, depthwise = torch.randn(2, 8, 6, 6), torch.randn(4, 8, 1, 3, 3)
+        >>> fastest(images, depthwise, padding=(1, 1), groups=8) in {"grouped", "chunked", "fuse", "concat"}
+        True
     """
     if is_traced():
         return "bmm" if groups == 1 else "fuse"

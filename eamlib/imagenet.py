@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+__all__ = ["ImageFolderSet"]
+
 CLASS_LIST = Path(__file__).with_name("imagenet100.txt")
 # Of the pixels of ImageNet's training images, scaled to [0, 1]: what torchvision's weights expect.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -42,6 +44,15 @@ class ImageFolderSet(Dataset):
 
     ``dataset[i]`` is (PIL image in RGB, of its own size; label). :meth:`loader` makes batches of them, and
     :meth:`stream` those that are asked for.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> Image.new("RGB", (300, 260), "red").save("strawberry.JPEG")
+        >>> pictures = ImageFolderSet("fruit", (Path("strawberry.JPEG"),), torch.tensor([0]), ("strawberry",))
+        >>> images, labels = next(iter(pictures.loader(batch_size=1, train=False)))
+        >>> images.shape, labels
+        (torch.Size([1, 3, 224, 224]), tensor([0]))
     """
 
     name: str

@@ -49,6 +49,15 @@ class Recipe:
     Sources: Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (warm-up, no decay of normalisation); Loshchilov &
     Hutter 2017, https://arxiv.org/abs/1608.03983 (cosine); Szegedy et al. 2016, https://arxiv.org/abs/1512.00567 (label
     smoothing); Chen et al. 2020, https://arxiv.org/abs/1912.03458, section 3.2 (temperature).
+
+    Example:
+        >>> recipe = Recipe(epochs=10, temperature=30)
+        >>> [round(recipe.temperature_at(step, 100)) for step in (0, 5, 10, 99)]
+        [30, 16, 1, 1]
+        >>> recipe.learning_rate_at(9, 100)  # the maximum, after a tenth of the steps
+        0.1
+        >>> recipe.learning_rate_at(99, 100) < 1e-6
+        True
     """
 
     epochs: int

@@ -20,6 +20,10 @@ def provenance(device: torch.device | str, *packages: str) -> dict:
     """Where and with what a result was made: device, versions, commit (None outside a checkout), date (UTC).
 
     ``packages`` are named in the versions beside those that every result rests on, where they are installed.
+
+    Example:
+        >>> sorted(provenance("cpu"))
+        ['commit', 'date', 'device', 'threads', 'versions']
     """
     return {
         "device": device_name(device),
@@ -31,7 +35,12 @@ def provenance(device: torch.device | str, *packages: str) -> dict:
 
 
 def device_name(device: torch.device | str) -> str:
-    """The name of the GPU, or of the processor and how many cores of it are used."""
+    """The name of the GPU, or of the processor and how many cores of it are used.
+
+    Example:
+        >>> device_name("cpu").endswith(("thread", "threads"))
+        True
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -44,6 +53,14 @@ def refuse_existing(path: str | Path) -> Path:
     Raises:
         FileExistsError: if there is a file already: no run replaces another's record.
         FileNotFoundError: if its folder does not exist.
+
+    Example:
+        >>> path = refuse_existing("run.json")
+        >>> write({"seed": 0}, path)
+        >>> refuse_existing("run.json")
+        Traceback (most recent call last):
+            ...
+        FileExistsError: run.json exists; a record is never overwritten. Name another file or move it away.
     """
     path = Path(path)
     if path.exists():
@@ -54,7 +71,19 @@ def refuse_existing(path: str | Path) -> Path:
 
 
 def write(record: dict, path: str | Path) -> None:
-    """Write a record as JSON, a list of plain values on one line."""
+    """Write a record as JSON, a list of plain values on one line.
+
+    Example:
+        >>> from pathlib import Path
+        >>> write({"configuration": {"seed": 0}, "losses": [2.3, 1.7]}, "run.json")
+        >>> print(Path("run.json").read_text(), end="")
+        {
+         "configuration": {
+          "seed": 0
+         },
+         "losses": [2.3, 1.7]
+        }
+    """
     # No text holds a line break in JSON: what matches is a list, and only the room between its items is changed.
     in_lines = json.dumps(record, indent=1)
     text = re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", in_lines)
@@ -67,6 +96,11 @@ def read(path: str | Path) -> dict:
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if it is no JSON.
+
+    Example:
+        >>> write({"seed": 0}, "run.json")
+        >>> read("run.json")
+        {'seed': 0}
     """
     try:
         return json.loads(Path(path).read_text())
@@ -78,6 +112,11 @@ def published(name: str) -> dict:
     """Read a record that comes with the book.
 
     Args and errors are those of :func:`published_bytes`.
+
+    Example:
+        >>> record = published("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0.json")
+        >>> record["configuration"]["model"], len(record["history"])
+        ('mobilenet_v1', 5)
     """
     return json.loads(published_bytes(name))
 
@@ -90,6 +129,10 @@ def published_bytes(name: str) -> bytes:
 
     Raises:
         OSError: if it is neither here nor there.
+
+    Example:
+        >>> published_bytes("README.md")[:2]
+        b'# '
     """
     local = Path(__file__).parents[1] / "results" / name
     if local.exists():

@@ -20,6 +20,10 @@ class Device:
         far: bytes a second of memory touched for the first time: an allocation of more than ``cache``.
         cache: bytes that stay near.
         call: seconds to launch one operator.
+
+    Example:
+        >>> round(CPU.macs / CPU.far, 1)  # multiply-adds a byte at which arithmetic and memory take equally long
+        16.7
     """
 
     macs: float
@@ -71,6 +75,11 @@ def predict(
         device: ``"cpu"``, or any other type, which counts as a GPU.
         threads: of the CPU.
         training: all that is made is then kept for the backward pass, and nothing is near for being small.
+
+    Example:
+        >>> seconds = predict(8, 64, 64, (1, 1), 1, 49, 49, 4, element_size=4, device="cpu", threads=1, training=False)
+        >>> min(seconds, key=seconds.get), max(seconds, key=seconds.get)
+        ('tiled', 'loop')
     """
     cpu = device == "cpu"
     machine = CPU if cpu else GPU

@@ -33,6 +33,12 @@ class SegmentationSet(Dataset):
         classes: the names behind the numbers, "background" first.
 
     ``dataset[i]`` is (float image in [0, 1], mask), so that a ``DataLoader`` takes it as it is.
+
+    Example:
+        >>> pasted = load("digits", count=3, size=32, classes=2)
+        >>> image, mask = pasted[0]
+        >>> image.shape, mask.shape, pasted.classes
+        (torch.Size([3, 32, 32]), torch.Size([32, 32]), ('background', '0', '1'))
     """
 
     name: str
@@ -78,6 +84,13 @@ def load(
 
     Raises:
         ValueError: if ``objects`` is unknown or a number is out of its range.
+
+    Example:
+        >>> train = load("digits", count=4, size=32)
+        >>> train.images.shape, train.masks.shape, len(train.classes)  # ten digits and the background
+        (torch.Size([4, 3, 32, 32]), torch.Size([4, 32, 32]), 11)
+        >>> torch.equal(train.images, load("digits", count=4, size=32).images)
+        True
     """
     positive_int("count", count)
     positive_int("max_objects", max_objects)
@@ -106,6 +119,13 @@ def confusion(prediction: Tensor, truth: Tensor, num_classes: int) -> Tensor:
 
     Raises:
         ValueError: if the shapes differ, or a class lies outside 0 … num_classes - 1.
+
+    Example:
+        >>> truth = torch.tensor([[0, 0], [1, 1]])
+        >>> prediction = torch.tensor([[0, 1], [1, 1]])
+        >>> confusion(prediction, truth, num_classes=2)
+        tensor([[1, 1],
+                [0, 2]])
     """
     positive_int("num_classes", num_classes)
     if prediction.shape != truth.shape:
@@ -128,6 +148,13 @@ def iou(matrix: Tensor) -> Tensor:
 
     Raises:
         ValueError: if the matrix is not square.
+
+    Example:
+        >>> matrix = torch.tensor([[1, 1], [0, 2]])
+        >>> iou(matrix)  # 1 of 2 pixels, 2 of 3
+        tensor([0.5000, 0.6667], dtype=torch.float64)
+        >>> iou(matrix).nanmean().item()
+        0.5833333333333333
     """
     if matrix.dim() < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"matrix has shape {list(matrix.shape)}; allowed is [..., classes, classes].")

@@ -30,9 +30,19 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from tqdm import tqdm
 
+__all__ = ["evaluate", "fit", "normalize", "pick_device", "pixel_statistics", "seed_everything"]
+
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch. Call it before the network is made: its weights are drawn then."""
+    """Seed Python, NumPy and PyTorch. Call it before the network is made: its weights are drawn then.
+
+    Example:
+        >>> seed_everything(0)
+        >>> first = torch.rand(3)
+        >>> seed_everything(0)
+        >>> torch.equal(first, torch.rand(3))
+        True
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -43,6 +53,14 @@ def pick_device(device: torch.device | str | None = None) -> torch.device:
 
     Raises:
         ValueError: if torch knows no such device, or it asks for CUDA and there is none.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+        >>> pick_device("abacus")
+        Traceback (most recent call last):
+            ...
+        ValueError: device = 'abacus' is no device that torch knows; allowed: cpu, cuda, …
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -104,7 +122,7 @@ def fit(
             ``label_smoothing``, ``seed``, ``augment``, ``temperature``, ``ema``, ``precision``, ``accumulate``.
 
     Returns:
-        One dict an epoch: ``epoch`` (from 1), ``loss`` (mean over the epoch), ``train_accuracy`` (while training),
+        One dict an epoch with ``epoch`` (from 1), ``loss`` (mean over the epoch), ``train_accuracy`` (while training),
         ``test_accuracy``, both in percent, and ``seconds`` (training and test).
 
     Raises:
@@ -115,6 +133,16 @@ def fit(
             No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.
         OSError: if an epoch cannot be kept, because the disk is full, say; earlier checkpoints are as they were.
+
+    Example:
+        >>> seed_everything(0)
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))  # any network will do
+        >>> train, test = eamlib.data.load("digits"), eamlib.data.load("digits", train=False)
+        >>> history = fit(model, train, test, epochs=2, learning_rate=0.01, device="cpu", progress=False)
+        >>> sorted(history[0])
+        ['epoch', 'loss', 'seconds', 'test_accuracy', 'train_accuracy']
+        >>> len(history), history[-1]["test_accuracy"] > 80
+        (2, True)
     """
     recipe = Recipe(**recipe)
     device = pick_device(device)
@@ -224,6 +252,13 @@ def evaluate(
 
     Raises:
         ValueError: if a value is out of its range; with its path, if an image on disk is truncated or none.
+
+    Example:
+        >>> test = eamlib.data.load("digits", train=False)
+        >>> always_three = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+        >>> always_three[1].bias.data[3] = 1000
+        >>> round(evaluate(always_three, test), 1)  # a digit in ten
+        10.2
     """
     if mean is None or std is None:
         mean, std = pixel_statistics(dataset)
@@ -237,6 +272,11 @@ def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor
     """Mean and standard deviation of each channel, of pixels scaled to [0, 1]: two tensors ``[3, 1, 1]``.
 
     Of a set in memory over all its images; of one on disk those usual for ImageNet.
+
+    Example:
+        >>> mean, std = pixel_statistics(eamlib.data.load("digits"))
+        >>> mean.shape, round(mean[0].item(), 2), round(std[0].item(), 2)
+        (torch.Size([3, 1, 1]), 0.31, 0.32)
     """
     if isinstance(dataset, ImageFolderSet):
         return torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
@@ -249,7 +289,14 @@ def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 ``[B, 3, H, W]`` to float with the statistics of the training set taken out."""
+    """uint8 ``[B, 3, H, W]`` to float with the statistics of the training set taken out.
+
+    Example:
+        >>> digits = eamlib.data.load("digits")
+        >>> images = normalize(digits.images, *pixel_statistics(digits))
+        >>> images.dtype, round(abs(images.mean().item()), 3), round(images.std().item(), 3)
+        (torch.float32, 0.0, 1.0)
+    """
     return (images.float() / 255 - mean.to(images.device)) / std.to(images.device)
 
 

@@ -23,10 +23,6 @@ def outputs_of(
 ) -> dict[str, Tensor]:
     """Run ``model`` over ``batches`` and return what ``modules`` answered, all images along the first dimension.
 
-    ::
-
-        maps = outputs_of(model, [images], {"stem": model.features[0]})["stem"]  # [B, C, H, W]
-
     Args:
         model: it runs in eval mode and without gradients; its mode is restored.
         batches: as in :func:`predictions`.
@@ -35,6 +31,13 @@ def outputs_of(
 
     Raises:
         ValueError: as :func:`predictions` and :func:`joined`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> batches = [torch.randn(5, 3, 9, 9), torch.randn(2, 3, 9, 9)]
+        >>> maps = outputs_of(model, batches, nn.Conv2d)
+        >>> {name: of_layer.shape for name, of_layer in maps.items()}
+        {'0': torch.Size([7, 8, 7, 7]), '2': torch.Size([7, 4, 5, 5])}
     """
     if not isinstance(modules, Mapping):
         modules = {name: module for name, module in model.named_modules() if isinstance(module, modules)}
@@ -59,6 +62,13 @@ def watch(
             it returns None there is none, for it may have added up what it wants itself. Left out, it takes ``output``,
             detached.
         before: make the entry before the layer runs, of its inputs alone: ``output`` is then None.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> with watch({"rectified": model[1]}) as seen:
+        ...     _ = model(torch.randn(2, 3, 9, 9))
+        >>> [maps.shape for maps in seen["rectified"]]
+        [torch.Size([2, 8, 7, 7])]
     """
     if keep is None:
         keep = _detached
@@ -83,6 +93,10 @@ def joined(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
 
     Raises:
         ValueError: if a layer has none, for it did not run.
+
+    Example:
+        >>> joined({"layer": [torch.zeros(5, 8), torch.zeros(2, 8)]})["layer"].shape
+        torch.Size([7, 8])
     """
     for name, entries in seen.items():
         if not entries:
@@ -92,7 +106,16 @@ def joined(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients; then every module's own mode again."""
+    """Eval mode and no gradients; then every module's own mode again.
+
+    Example:
+        >>> model = nn.Dropout()
+        >>> with evaluating(model):
+        ...     print(model.training, torch.is_grad_enabled())
+        False False
+        >>> model.training
+        True
+    """
     training = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -112,6 +135,12 @@ def predictions(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Te
 
     Raises:
         ValueError: if a batch is neither, or there is no image in all of them.
+
+    Example:
+        >>> model, batches = nn.Flatten(), [(torch.zeros(4, 3, 2, 2), torch.tensor([0, 1, 2, 3]))]
+        >>> for images, labels, output in predictions(model, batches):
+        ...     print(images.shape, labels, output.shape)
+        torch.Size([4, 3, 2, 2]) tensor([0, 1, 2, 3]) torch.Size([4, 12])
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     count = 0

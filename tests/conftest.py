@@ -19,7 +19,8 @@ def pytest_runtest_setup(item):
 def toc_pages() -> list[str]:
     """The table of contents' pages, in order, as paths without a suffix."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"]] + [page["file"] for chapter in chapters for page in (chapter, *chapter.get("sections", ()))]
 
 
 @pytest.fixture(scope="session")

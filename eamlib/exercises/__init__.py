@@ -26,7 +26,12 @@ class _NotAnswered(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to an answer. ``passed`` is True, False, or None where nothing was answered yet."""
+    """The answer to an answer. ``passed`` is True, False, or None where nothing was answered yet.
+
+    Example:
+        >>> Verdict("01.3", True, "And for every stride.")
+        01.3  ✓ Right. And for every stride.
+    """
 
     exercise: str
     passed: bool | None
@@ -53,6 +58,12 @@ def check(exercise: str, answer: object) -> Verdict:
 
     Raises:
         ValueError: if there is no such exercise. Errors inside the answer are not raised: they are the verdict.
+
+    Example:
+        >>> def half_on_each_side(size, kernel_size, stride, dilation):
+        ...     return kernel_size // 2, kernel_size // 2
+        >>> check("01.3", half_on_each_side)
+        01.3  ✗ Not yet. size 8, kernel 4, stride 1, dilation 1: you pad 2 on both sides, but the right sum is not 4.
     """
     checker = CHECKS[one_of("exercise", exercise, CHECKS)]
     try:
@@ -72,12 +83,22 @@ def quiz(exercise: str) -> None:
 
     Raises:
         ValueError: if there is no such exercise.
+        RuntimeError: outside of a notebook.
+
+    Example:
+        >>> quiz("01.2")  # not in a notebook
+        Traceback (most recent call last):
+            ...
+        RuntimeError: a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.
     """
+    from IPython import get_ipython
     from IPython.display import HTML, display
     from IPython.utils.capture import capture_output
     from jupyterquiz import display_quiz
 
     questions = QUIZZES[one_of("exercise", exercise, QUIZZES)]
+    if get_ipython() is None:
+        raise RuntimeError("a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.")
     with capture_output() as captured:
         display_quiz(questions, shuffle_answers=False)
     page, script = captured.outputs

@@ -38,6 +38,12 @@ def channels(
     Raises:
         ValueError: if there is no image, an index is out of range, there are not as many names as images, there is no
             layer, a name is unknown, or a layer has no maps ``[B, C, H, W]``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> explorer = channels(model, torch.rand(4, 3, 12, 12), ["1"])
+        >>> [control.label for control in explorer.controls]
+        ['Image', 'Layer']
     """
     first = range(min(6, len(images))) if shown is None else shown
     watched = Watched(model, images, layers, first, names, "output")

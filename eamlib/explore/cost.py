@@ -72,6 +72,12 @@ def cost() -> Explorer:
     """Choose the sizes of a convolution; see parameters, MACs, bytes and arithmetic intensity of five kinds of it.
 
     Stride 1, the size kept, no biases in the convolutions. What is counted: see :mod:`eamlib.explore.cost`.
+
+    Example:
+        >>> explorer = cost()
+        >>> standard = explorer.data(C=64, O=128, k=3, H=14, W=14)["rows"][0]
+        >>> standard["parameters"] == 128 * 64 * 3 * 3, standard["macs"] == 128 * 64 * 3 * 3 * 14 * 14
+        (True, True)
     """
     return Explorer(
         name="cost",

@@ -59,6 +59,12 @@ def eam(
     Raises:
         ValueError: if there are fewer than eight images, an index is out of range, there are not as many names as
             images, there is no layer, or a name is unknown or not a dynamic convolution's.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), eamlib.layers.DynamicConv2d(8, 8, 1))
+        >>> explorer = eam(model, torch.rand(8, 3, 12, 12), ["1"])
+        >>> [control.name for control in explorer.controls]
+        ['image', 'layer', 'select', 'n', 'p', 'pool']
     """
     watched = Watched(model, images, layers, range(3) if shown is None else shown, names, "input")
     for layer in watched.layers.values():

@@ -38,6 +38,15 @@ class Choice:
         finer: what the live form offers, where that is more.
         slider: the options have an order, and are drawn as a slider.
         only: another control's name and those of its values for which this one means anything.
+
+    Example:
+        >>> pool = Choice("pool", "pooling", {"average": "avg", "maximum": "max"})
+        >>> pool.start, pool.text("max")
+        ('avg', 'maximum')
+        >>> pool.check("median")
+        Traceback (most recent call last):
+            ...
+        ValueError: pool = 'median' is not offered. Allowed: 'avg', 'max'.
     """
 
     name: str
@@ -85,7 +94,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Number:
-    """A control for an integer from ``least`` to ``most``."""
+    """A control for an integer from ``least`` to ``most``.
+
+    Example:
+        >>> channels = Number("C", "input channels", start=64, most=4096)
+        >>> channels.check(128)
+        128
+        >>> channels.check(0)
+        Traceback (most recent call last):
+            ...
+        ValueError: C = 0 must be an integer from 1 to 4096.
+    """
 
     name: str
     label: str
@@ -126,6 +145,14 @@ class Explorer:
             :class:`Number` cannot be computed for all values in advance: ``explorers.js`` then has its twin.
         fixed: JSON data that the drawing needs in every state.
         prepare: called once before all states are computed, to do together what is cheaper so.
+
+    Example:
+        >>> k = Choice("k", "kernel size", {"3 × 3": 3, "5 × 5": 5})
+        >>> explorer = Explorer("cost", "Weights of a kernel", (k,), {"weights": lambda k: k * k})
+        >>> explorer.data(), explorer.data(k=5)
+        ({'weights': 9}, {'weights': 25})
+        >>> len(explorer.html()) < 500_000
+        True
     """
 
     name: str

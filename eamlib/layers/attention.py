@@ -32,6 +32,14 @@ class SqueezeExcitation(nn.Module):
         ValueError: if a count is below 1.
 
     Source: Hu et al. 2018, section 3; the cheaper gate: Howard et al. 2019, section 5.2.
+
+    Example:
+        >>> maps = torch.rand(2, 32, 7, 7)
+        >>> gated = SqueezeExcitation(32, reduction=4)(maps)
+        >>> gated.shape
+        torch.Size([2, 32, 7, 7])
+        >>> bool((gated <= maps).all())  # a gate lets through at most all
+        True
     """
 
     def __init__(
@@ -96,6 +104,14 @@ class KernelAttention(_SoftmaxAttention):
         ValueError: if a count is below 1, or ``temperature`` is not a finite number above 0.
 
     Source: Chen et al. 2020, section 3.2; it is the attention of what Ding et al. 2021 call DyNet.
+
+    Example:
+        >>> attention = KernelAttention(64, num_kernels=4)
+        >>> weights = attention(torch.randn(2, 64, 7, 7))
+        >>> weights.shape
+        torch.Size([2, 4])
+        >>> torch.allclose(weights.sum(dim=1), torch.ones(2))
+        True
     """
 
     def __init__(
@@ -127,7 +143,7 @@ class EAMAttention(_SoftmaxAttention):
         in_channels: C.
         num_kernels: K.
         select: ``"rcr"``, ``"cgr"``, ``"cgr-max"``, ``"stride"`` (every 4th channel) or ``"slice0"`` … ``"slice3"``
-            (one quarter of the channels); see :mod:`eamlib.layers.selection`.
+            (one quarter of the channels); see :func:`channel_selection`.
         channels: n, for RCR, CGR and CGR-MAX.
         pool: ``"avg"`` or ``"max"``.
         output_size: p. A map smaller than p × p is not an error: adaptive pooling then repeats pixels.
@@ -139,6 +155,15 @@ class EAMAttention(_SoftmaxAttention):
         ValueError: if n is larger than C, a count is below 1, or a name is unknown.
 
     Source: Ding et al. 2021, section 3.3.
+
+    Example:
+        >>> maps = torch.randn(2, 512, 14, 14)
+        >>> attention = EAMAttention(512, select="cgr", channels=4, output_size=5)
+        >>> attention.descriptor(maps).shape, attention(maps).shape  # it reads 4 · 5 · 5 numbers
+        (torch.Size([2, 100]), torch.Size([2, 4]))
+        >>> count = lambda module: sum(parameter.numel() for parameter in module.parameters())
+        >>> count(attention), count(KernelAttention(512))
+        (1044, 66052)
     """
 
     def __init__(
@@ -200,6 +225,13 @@ def set_temperature(module: nn.Module, temperature: float) -> None:
 
     Raises:
         ValueError: if ``temperature`` is not a finite number above 0, or ``module`` holds no kernel attention.
+
+    Example:
+        >>> attention, maps = KernelAttention(16), torch.randn(1, 16, 5, 5)
+        >>> sharp = attention(maps).max().item()
+        >>> set_temperature(attention, 30)
+        >>> 1 / 4 <= attention(maps).max().item() <= sharp  # towards four equal weights
+        True
     """
     positive_number("temperature", temperature)
     attentions = [m for m in module.modules() if isinstance(m, _SoftmaxAttention)]

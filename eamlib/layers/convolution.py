@@ -29,6 +29,15 @@ class ConvNormAct(Chain):
         conv: what builds the convolution from (in_channels, out_channels, kernel_size, stride, groups, dilation).
         activation: a module class, or None for a linear output.
         norm: what builds the normalisation from its number of channels.
+
+    Example:
+        >>> ConvNormAct(3, 32, kernel_size=3, stride=2)(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 32, 16, 16])
+        >>> ConvNormAct(3, 8, 1, activation=None)
+        ConvNormAct(
+          (0): Conv2d(3, 8, kernel_size=(1, 1), stride=(1, 1), bias=False)
+          (1): BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+        )
     """
 
     def __init__(
@@ -60,6 +69,13 @@ class DepthwiseSeparable(nn.Sequential):
         conv: what both convolutions are made of; see :func:`eamlib.layers.conv_builder`.
 
     Source: Howard et al. 2017, section 3.1.
+
+    Example:
+        >>> block = DepthwiseSeparable(64, 128)
+        >>> block(torch.randn(1, 64, 14, 14)).shape
+        torch.Size([1, 128, 14, 14])
+        >>> [conv.weight.numel() for conv in block.modules() if isinstance(conv, nn.Conv2d)]  # C · 9, then C · O
+        [576, 8192]
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, *, conv: ConvBuilder = static_conv):
@@ -79,6 +95,14 @@ class Residual(nn.Module):
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``; it fits where stride = 1 and O = C. What the inverted residuals
     of MobileNetV2 and V3 and Dy-mobile's blocks share.
+
+    Example:
+        >>> maps = torch.randn(1, 16, 8, 8)
+        >>> doubled = Residual(16, 16, 1, [nn.Identity()])
+        >>> torch.equal(doubled(maps), 2 * maps)
+        True
+        >>> Residual(16, 32, 1, [nn.Conv2d(16, 32, 1)]).adds_input  # O is not C
+        False
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, layers: list[nn.Module]):
@@ -93,7 +117,12 @@ class Residual(nn.Module):
 
 
 class ClassifierHead(nn.Sequential):
-    """Global average pool, dropout, linear: ``[B, C, H, W] -> [B, num_classes]`` (logits)."""
+    """Global average pool, dropout, linear: ``[B, C, H, W] -> [B, num_classes]`` (logits).
+
+    Example:
+        >>> ClassifierHead(64, num_classes=10)(torch.randn(2, 64, 7, 7)).shape
+        torch.Size([2, 10])
+    """
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.0):
         super().__init__(

@@ -35,6 +35,13 @@ class DynamicConv2d(ConvGeometry):
         FloatingPointError: in the forward pass on a CPU, if the attention is NaN; the message says where it came from.
 
     Source: Chen et al. 2020, section 3.1.
+
+    Example:
+        >>> layer = DynamicConv2d(64, 128, kernel_size=3, padding=1, attention=EAMAttention(64))
+        >>> layer(torch.randn(8, 64, 14, 14)).shape  # each image convolved with its own kernel
+        torch.Size([8, 128, 14, 14])
+        >>> layer.weight.shape
+        torch.Size([4, 128, 64, 3, 3])
     """
 
     def __init__(

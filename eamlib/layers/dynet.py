@@ -33,6 +33,11 @@ class CoefficientPredictor(nn.Module):
         ValueError: if a count is below 1, or an input has other than C channels.
 
     Source: Zhang et al. 2020, section 3.2.
+
+    Example:
+        >>> coefficients = CoefficientPredictor(16, num_coefficients=12)(torch.randn(2, 16, 5, 5))
+        >>> coefficients.shape, bool(((0 < coefficients) & (coefficients < 1)).all())
+        (torch.Size([2, 12]), True)
     """
 
     def __init__(self, in_channels: int, num_coefficients: int, hidden: int | None = None, *, device=None, dtype=None):
@@ -75,6 +80,15 @@ class DyNetConv2d(ConvGeometry):
             coefficients have another shape.
 
     Source: Zhang et al. 2020, equation 3 (the kernels) and section 3.2 (mixing the maps in training).
+
+    Example:
+        >>> layer, maps = DyNetConv2d(16, 32, 3, padding=1, group_size=6), torch.randn(2, 16, 8, 8)
+        >>> layer.weight.shape  # 32 · 6 kernels
+        torch.Size([192, 16, 3, 3])
+        >>> by_maps = layer(maps)
+        >>> by_kernels = layer.eval()(maps)
+        >>> by_maps.shape, torch.allclose(by_maps, by_kernels, atol=1e-5)
+        (torch.Size([2, 32, 8, 8]), True)
     """
 
     def __init__(
@@ -158,6 +172,11 @@ class BlockPredictor(CoefficientPredictor):
     Args:
         sizes: how many coefficients each convolution takes, in the order in which the block runs them.
         in_channels, hidden: as in :class:`CoefficientPredictor`.
+
+    Example:
+        >>> first, second = BlockPredictor(16, sizes=[96, 192])(torch.randn(2, 16, 5, 5))
+        >>> first.shape, second.shape
+        (torch.Size([2, 96]), torch.Size([2, 192]))
     """
 
     def __init__(self, in_channels: int, sizes: Sequence[int], hidden: int | None = None):
@@ -178,6 +197,14 @@ def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = Non
     Args:
         in_channels: of what the predictor will read: the block's input.
         hidden: as in :class:`CoefficientPredictor`.
+
+    Example:
+        >>> block = Chain(DyNetConv2d(16, 32, 1), nn.ReLU(), DyNetConv2d(32, 8, 1))
+        >>> predictor = share_predictor(block, in_channels=16)
+        >>> [coefficients.shape[1] for coefficients in predictor(torch.randn(2, 16, 5, 5))]  # 6 · 32 and 6 · 8
+        [192, 48]
+        >>> share_predictor(nn.Conv2d(16, 32, 1), in_channels=16) is None
+        True
     """
     convolutions = [module for module in block.modules() if isinstance(module, DyNetConv2d)]
     if not convolutions:
@@ -188,7 +215,16 @@ def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = Non
 
 
 def predicted(predictor: BlockPredictor | None, input: Tensor) -> Iterator[Tensor] | None:
-    """The coefficients of a block's convolutions, one tensor after the other; None without a predictor."""
+    """The coefficients of a block's convolutions, one tensor after the other; None without a predictor.
+
+    Example:
+        >>> maps = torch.randn(2, 16, 5, 5)
+        >>> coefficients = predicted(BlockPredictor(16, sizes=[96, 192]), maps)
+        >>> next(coefficients).shape
+        torch.Size([2, 96])
+        >>> predicted(None, maps) is None
+        True
+    """
     return None if predictor is None else iter(predictor(input))
 
 
@@ -196,6 +232,13 @@ class Chain(nn.Sequential):
     """A ``Sequential`` that hands coefficients on: each DyNet convolution in it takes the next ones.
 
     ``coefficients`` is what :func:`predicted` returned. With None it is a plain ``Sequential``.
+
+    Example:
+        >>> maps = torch.randn(2, 16, 5, 5)
+        >>> block = Chain(DyNetConv2d(16, 32, 1), nn.ReLU(), DyNetConv2d(32, 8, 1))
+        >>> predictor = share_predictor(block, 16)
+        >>> block(maps, predicted(predictor, maps)).shape
+        torch.Size([2, 8, 5, 5])
     """
 
     def forward(self, input: Tensor, coefficients: Iterator[Tensor] | None = None) -> Tensor:

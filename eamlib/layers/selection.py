@@ -39,6 +39,14 @@ class RandomChannels(_Selection):
 
     The indices are a buffer, hence part of the state dict: a checkpoint brings its own draw along. The paper does
     not say when it draws; a draw per forward pass would leave the first linear layer nothing to learn.
+
+    Example:
+        >>> maps = torch.randn(2, 64, 7, 7)
+        >>> select = RandomChannels(64, channels=4, seed=0)
+        >>> select(maps).shape
+        torch.Size([2, 4, 7, 7])
+        >>> torch.equal(select(maps), select(maps))  # drawn once
+        True
     """
 
     def __init__(self, in_channels: int, channels: int = 4, seed: int | None = None):
@@ -58,6 +66,13 @@ class ChannelGroups(_Selection):
         in_channels: C.
         channels: n, at most C. Where n does not divide C, the first groups hold one channel more.
         reduce: ``"mean"`` (CGR) or ``"max"`` (CGR-MAX) over the channels of a group.
+
+    Example:
+        >>> maps = torch.arange(6.0).view(1, 6, 1, 1)
+        >>> ChannelGroups(6, channels=2)(maps).flatten()
+        tensor([1., 4.])
+        >>> ChannelGroups(6, channels=2, reduce="max")(maps).flatten()
+        tensor([2., 5.])
     """
 
     def __init__(self, in_channels: int, channels: int = 4, reduce: str = "mean"):
@@ -70,7 +85,13 @@ class ChannelGroups(_Selection):
 
 
 class EveryNthChannel(_Selection):
-    """Every ``step``-th channel, from channel 0: ceil(C / step) of them (the ablation "take every 4 channels")."""
+    """Every ``step``-th channel, from channel 0: ceil(C / step) of them (the ablation "take every 4 channels").
+
+    Example:
+        >>> maps = torch.arange(10.0).view(1, 10, 1, 1)
+        >>> EveryNthChannel(10)(maps).flatten()
+        tensor([0., 4., 8.])
+    """
 
     def __init__(self, in_channels: int, step: int = 4):
         positive_int("step", step)
@@ -82,7 +103,13 @@ class EveryNthChannel(_Selection):
 
 
 class ChannelQuarter(_Selection):
-    """One contiguous quarter of the channels: 0 is the first C / 4, 3 the last (the ablation "0~1/4C" and so on)."""
+    """One contiguous quarter of the channels: 0 is the first C / 4, 3 the last (the ablation "0~1/4C" and so on).
+
+    Example:
+        >>> maps = torch.arange(8.0).view(1, 8, 1, 1)
+        >>> ChannelQuarter(8, quarter=1)(maps).flatten()
+        tensor([2., 3.])
+    """
 
     def __init__(self, in_channels: int, quarter: int):
         if quarter not in range(4):
@@ -123,6 +150,11 @@ def channel_selection(
 
     Raises:
         ValueError: if ``select`` is unknown, ``channels`` is not in 1 … C, or it is given where it means nothing.
+
+    Example:
+        >>> maps = torch.randn(2, 64, 7, 7)
+        >>> {name: channel_selection(name, 64)(maps).shape[1] for name in ("rcr", "cgr", "stride", "slice3")}
+        {'rcr': 4, 'cgr': 4, 'stride': 16, 'slice3': 16}
     """
     positive_int("in_channels", in_channels)
     one_of("select", select, SELECTIONS)

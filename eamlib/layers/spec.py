@@ -34,6 +34,14 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
 
     Raises:
         ValueError: if ``conv`` or an option is unknown.
+
+    Example:
+        >>> build = conv_builder("eam-cgr", num_kernels=2, channels=4)
+        >>> layer = build(32, 64, 3, stride=2)
+        >>> type(layer).__name__, layer(torch.randn(1, 32, 8, 8)).shape
+        ('DynamicConv2d', torch.Size([1, 64, 4, 4]))
+        >>> conv_builder("static")(32, 64, 3)
+        Conv2d(32, 64, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
     """
     one_of("conv", conv, CONVS)
     if conv == "static":

@@ -57,11 +57,25 @@ narrow_shuffle = partial(ShuffleNetV2, unit=NarrowShuffleUnit, last_conv=static_
 @partial(register_model, conv="dynet")
 def dy_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ShuffleNetV2:
     """Dy-shuffle, of width 0.5, 1.0, 1.5 or 2.0; made of DyNet convolutions unless another ``conv`` is named.
-    Small images as in ShuffleNetV2."""
+    Small images as in ShuffleNetV2.
+
+    Example:
+        >>> counted = eamlib.cost(eamlib.create_model("dy_shuffle", width_mult=1.5)).multiply_adds
+        >>> counted["convolution"] / 1e6  # the paper prints 171 M
+        174.094256
+    """
     return narrow_shuffle(conv, num_classes, width_mult, stem_stride)
 
 
 @register_model
 def fix_shuffle(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ShuffleNetV2:
-    """The ablation's Fix-shuffle: the same narrow network, with static kernels unless another ``conv`` is named."""
+    """The ablation's Fix-shuffle: the same narrow network, with static kernels unless another ``conv`` is named.
+
+    Example:
+        >>> static = eamlib.cost(eamlib.create_model("fix_shuffle")).multiply_adds
+        >>> static["convolution"] == eamlib.cost(eamlib.create_model("dy_shuffle")).multiply_adds["convolution"]
+        True
+        >>> static["attention"]  # nothing predicts a coefficient
+        0
+    """
     return narrow_shuffle(conv, num_classes, width_mult, stem_stride)

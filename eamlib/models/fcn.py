@@ -47,11 +47,23 @@ class FCN(nn.Module):
 @register_model
 def fcn_resnet18(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> FCN:
     """The FCN on ResNet18, for images of 64 × 64. At ``width_mult=0.25`` an image costs 52 M multiply-adds on maps of
-    8 × 8, little enough for a CPU; ``stem_stride=1`` keeps maps of 32 × 32 and costs fifteen times as much."""
+    8 × 8, little enough for a CPU; ``stem_stride=1`` keeps maps of 32 × 32 and costs fifteen times as much.
+
+    Example:
+        >>> model = eamlib.create_model("fcn_resnet18", num_classes=11, width_mult=0.25)
+        >>> model(torch.randn(2, 3, 64, 64)).shape  # logits for every pixel
+        torch.Size([2, 11, 64, 64])
+    """
     return FCN(18, conv, num_classes, width_mult, stem_stride)
 
 
 @register_model
 def fcn_resnet50(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> FCN:
-    """The FCN on ResNet50, torchvision's ``fcn_resnet50``."""
+    """The FCN on ResNet50, torchvision's ``fcn_resnet50``.
+
+    Example:
+        >>> model = eamlib.create_model("fcn_resnet50", num_classes=21, width_mult=0.25)
+        >>> model.eval()(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 21, 32, 32])
+    """
     return FCN(50, conv, num_classes, width_mult, stem_stride)

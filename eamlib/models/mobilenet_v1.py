@@ -49,5 +49,10 @@ class MobileNetV1(nn.Module):
 @register_model
 def mobilenet_v1(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> MobileNetV1:
     """MobileNetV1; no layer has fewer than 8 channels. On 32 × 32 images the usual change is ``stem_stride=1`` alone,
-    as in https://github.com/kuangliu/pytorch-cifar: the last map is 2 × 2."""
+    as in https://github.com/kuangliu/pytorch-cifar: the last map is 2 × 2.
+
+    Example:
+        >>> f"{eamlib.cost(eamlib.create_model('mobilenet_v1')).parameters:,}"  # the 4.2 million of its paper
+        '4,231,976'
+    """
     return MobileNetV1(conv, num_classes, width_mult, stem_stride)

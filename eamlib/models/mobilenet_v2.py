@@ -86,5 +86,11 @@ def mobilenet_v2(
     """MobileNetV2. ``expand_first=True`` adds the 1 × 1 expansion where t = 1, which expands nothing: torchvision and
     the original leave it out, the EAM paper's parameter counts contain it. On 32 × 32 images ``stem_stride=1`` also
     sets the stride of the second stage (24 channels) to 1, the usual change, as in
-    https://github.com/kuangliu/pytorch-cifar: the last map is 4 × 4."""
+    https://github.com/kuangliu/pytorch-cifar: the last map is 4 × 4.
+
+    Example:
+        >>> both = [eamlib.create_model("mobilenet_v2", expand_first=first) for first in (False, True)]
+        >>> [f"{eamlib.cost(model).parameters:,}" for model in both]  # the first as torchvision's
+        ['3,504,872', '3,505,960']
+    """
     return MobileNetV2(conv, num_classes, width_mult, stem_stride, expand_first)

@@ -122,11 +122,21 @@ class MobileNetV3(nn.Module):
 @register_model
 def mobilenet_v3_small(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> MobileNetV3:
     """MobileNetV3-small. On 32 × 32 images ``stem_stride=1`` alone leaves a last map of 2 × 2, as in MobileNetV1; the
-    paper has no such images."""
+    paper has no such images.
+
+    Example:
+        >>> f"{eamlib.cost(eamlib.create_model('mobilenet_v3_small')).parameters:,}"  # as torchvision's
+        '2,542,856'
+    """
     return MobileNetV3(SMALL, 1024, conv, num_classes, width_mult, stem_stride)
 
 
 @register_model
 def mobilenet_v3_large(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> MobileNetV3:
-    """MobileNetV3-large. On 32 × 32 images as :func:`mobilenet_v3_small`."""
+    """MobileNetV3-large. On 32 × 32 images as :func:`mobilenet_v3_small`.
+
+    Example:
+        >>> f"{eamlib.cost(eamlib.create_model('mobilenet_v3_large')).parameters:,}"  # as torchvision's
+        '5,483,032'
+    """
     return MobileNetV3(LARGE, 1280, conv, num_classes, width_mult, stem_stride)

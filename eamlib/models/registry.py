@@ -22,12 +22,22 @@ def register_model(builder: Callable[..., nn.Module], *, conv: str = "static") -
 
 
 def list_models() -> list[str]:
-    """The names that :func:`create_model` knows, sorted."""
+    """The names that :func:`create_model` knows, sorted.
+
+    Example:
+        >>> list_models()[:3]
+        ['dy_mobile', 'dy_resnet18', 'dy_resnet50']
+    """
     return sorted(_BUILDERS)
 
 
 def own_conv(name: str) -> str:
-    """What the network is made of when no ``conv`` is named: "dynet" for those called ``dy_…``, else "static"."""
+    """What the network is made of when no ``conv`` is named: "dynet" for those called ``dy_…``, else "static".
+
+    Example:
+        >>> own_conv("dy_resnet18"), own_conv("resnet18")
+        ('dynet', 'static')
+    """
     return _OWN_CONV[one_of("name", name, list_models())]
 
 
@@ -45,8 +55,8 @@ def create_model(
 
     Args:
         name: one of :func:`list_models`.
-        conv: one of :data:`eamlib.layers.CONVS`; None takes :func:`own_conv`. The first convolution and the
-            classifier stay static in every network (Ding et al. 2021, section 4.1.4).
+        conv: one of :data:`eamlib.layers.CONVS`; None takes :func:`eamlib.models.own_conv`. The first convolution and
+            the classifier stay static in every network (Ding et al. 2021, section 4.1.4).
         num_classes: length of the output.
         width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 alone.
         stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32. Each network's own
@@ -57,6 +67,15 @@ def create_model(
 
     Raises:
         ValueError: if a name or an option is unknown, or a number is out of its range.
+
+    Example:
+        >>> model = create_model("mobilenet_v2", "eam-cgr", num_classes=10, width_mult=0.25, stem_stride=1)
+        >>> model(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+        >>> create_model("resnet18", "eam-rcr", channels=1000)
+        Traceback (most recent call last):
+            ...
+        ValueError: channels = 1000 selects more than the 64 channels of the input; ...
     """
     builder = _BUILDERS[one_of("name", name, list_models())]
     positive_int("num_classes", num_classes)

@@ -127,11 +127,21 @@ class ResNet(nn.Module):
 @register_model
 def resnet18(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ResNet:
     """ResNet18. ``stem_stride=1`` makes a 3 × 3 stem and no max pooling, the usual change for 32 × 32 images
-    (He et al. 2016, section 4.2): the last map is 4 × 4."""
+    (He et al. 2016, section 4.2): the last map is 4 × 4.
+
+    Example:
+        >>> f"{eamlib.cost(eamlib.create_model('resnet18')).parameters:,}"  # as torchvision's
+        '11,689,512'
+    """
     return ResNet(18, conv, num_classes, width_mult, stem_stride)
 
 
 @register_model
 def resnet50(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ResNet:
-    """ResNet50. On 32 × 32 images as :func:`resnet18`."""
+    """ResNet50. On 32 × 32 images as :func:`resnet18`.
+
+    Example:
+        >>> f"{eamlib.cost(eamlib.create_model('resnet50')).parameters:,}"  # as torchvision's
+        '25,557,032'
+    """
     return ResNet(50, conv, num_classes, width_mult, stem_stride)

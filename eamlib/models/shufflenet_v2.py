@@ -115,5 +115,10 @@ class ShuffleNetV2(nn.Module):
 @register_model
 def shufflenet_v2(conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int) -> ShuffleNetV2:
     """ShuffleNetV2, of width 0.5, 1.0, 1.5 or 2.0. On 32 × 32 images ``stem_stride=1`` also leaves out the max pooling,
-    so that the last map is 4 × 4, as in https://github.com/kuangliu/pytorch-cifar."""
+    so that the last map is 4 × 4, as in https://github.com/kuangliu/pytorch-cifar.
+
+    Example:
+        >>> f"{eamlib.cost(eamlib.create_model('shufflenet_v2', width_mult=0.5)).parameters:,}"  # as torchvision's
+        '1,366,792'
+    """
     return ShuffleNetV2(conv, num_classes, width_mult, stem_stride)

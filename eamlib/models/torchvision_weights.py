@@ -41,6 +41,14 @@ def load_torchvision(model: nn.Module | str, state_dict: Mapping[str, Tensor]) -
     Raises:
         ValueError: if the name is unknown, or a tensor does not fit; the message says which and both shapes, and
             nothing has been written into ``model`` by then.
+
+    Example:
+        >>> import torchvision
+        >>> theirs = torchvision.models.resnet18().eval()
+        >>> ours = load_torchvision("resnet18", theirs.state_dict()).eval()
+        >>> images = torch.randn(1, 3, 64, 64)
+        >>> torch.allclose(ours(images), theirs(images), atol=1e-4)
+        True
     """
     theirs = [(key, tensor) for key, tensor in state_dict.items() if not key.startswith("aux_classifier.")]
     if isinstance(model, str):

@@ -19,6 +19,7 @@ from eamlib._checks import one_of
 
 EAM, DYNET, OURS = "Ding et al. 2021", "Zhang et al. 2020", "This book"
 OTHERWISE = "otherwise"
+"""The augmentation of a row that has it where the others have none, and none where they have it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Row:
         changes: what is other than usual in the recipe (:mod:`eamlib.papers.units`), by the names of
             :class:`eamlib.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off, and off
             where it is on.
+
+    Example:
+        >>> row = TABLES["channels"].row("n2")
+        >>> row.network, row.conv, dict(row.options)
+        ('mobilenet_v1', 'eam-rcr', {'channels': 2})
     """
 
     name: str
@@ -61,6 +67,13 @@ class Table:
             table is in it, and of our own.
         rows: in the paper's order.
         remark: what a reader of the figures should know.
+
+    Example:
+        >>> table = TABLES["pooling"]
+        >>> table.title, [row.name for row in table.rows]
+        ('how EAM pools, in MobileNetV1 ×1.0', ['dynamic', 'avg', 'max'])
+        >>> dict(table.row("max").options)
+        {'pool': 'max'}
     """
 
     name: str
@@ -281,3 +294,4 @@ TABLES = {
     table.name: table
     for table in (_BASELINE, _CHANNELS, _SELECTION, _POOLING, _OUTPUT_SIZE, _GROUP_SIZE, _FIX_DY, _TRICKS)
 }
+"""All of them, by name."""

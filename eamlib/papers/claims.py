@@ -28,6 +28,10 @@ class Pair:
     Attributes:
         table: its name in :data:`eamlib.papers.accuracy.TABLES`.
         first, second: names of rows; the difference is the first's accuracy less the second's.
+
+    Example:
+        >>> Pair("channels", "n4", "n2").printed("cifar100")
+        0.33
     """
 
     table: str
@@ -51,6 +55,11 @@ class Claim:
         relation: ``"better"``, the first row of each pair is the more accurate; or ``"same"``, it makes no difference
             as large as a margin.
         pairs: what it says it of.
+
+    Example:
+        >>> claim = CLAIMS[0]
+        >>> claim.statement, claim.relation, len(claim.pairs)
+        ('EAM with RCR is more accurate than DyNet (Ding).', 'better', 7)
     """
 
     name: str
@@ -161,6 +170,11 @@ class Finding:
             what the strictest step of Holm's method asks; None where two runs of each row are missing, or 1,000 pairs
             would not do.
         verdict: :func:`decide`.
+
+    Example:
+        >>> found = judge({}, claims=CLAIMS[:1])
+        >>> found[0].pair.first, found[0].verdict
+        ('mobilenet_v1-x1-eam-rcr', 'not run yet')
     """
 
     claim: Claim
@@ -178,6 +192,12 @@ def decide(relation: str, difference: Paired, p: float | None, p_same: float | N
     A "better" is supported where the difference is told from none and positive, contradicted where it is negative. A
     "same" is supported where the difference is shown to be smaller than the margin, and contradicted where it is not
     but is told from none. Everything else cannot be decided.
+
+    Example:
+        >>> from eamlib.papers.statistics import paired
+        >>> difference = paired({0: 71.0, 1: 72.0, 2: 71.5}, {0: 70.0, 1: 71.1, 2: 70.4})
+        >>> decide("better", difference, p=0.01, p_same=0.9), decide("better", difference, p=0.2, p_same=0.9)
+        ('supported', 'cannot be decided')
     """
     if difference.n == 0:
         return NOT_RUN
@@ -199,6 +219,11 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
 
     Raises:
         ValueError: if ``margin`` is not above 0.
+
+    Example:
+        >>> found = judge({})  # without a run, no claim is decided
+        >>> {finding.verdict for finding in found}
+        {'not run yet'}
     """
     found = [(claim, pair, _difference(tables, pair)) for claim in claims for pair in _distinct(tables, claim.pairs)]
     p = holm([difference.p for *_, difference in found])
@@ -222,6 +247,10 @@ def overall(findings: Sequence[Finding]) -> str:
     """The verdict on a claim: contradicted by one pair that is, supported where every pair that was run is.
 
     Pairs that were not run say nothing, so name their number beside it.
+
+    Example:
+        >>> overall(judge({}))
+        'not run yet'
     """
     verdicts = {finding.verdict for finding in findings} - {NOT_RUN}
     if not verdicts:

@@ -28,7 +28,10 @@ from eamlib.redundancy.measure import CONVOLUTIONS
 from eamlib.training import evaluate
 from eamlib.watch import evaluating, watch
 
+__all__ = ["TABLES", "lines", "measure", "packed", "published", "unpacked"]
+
 TABLES = ("layers", "kernels", "premise", "skipped")
+"""What a record of redundancy holds."""
 COUNTS = (2, 4, 8)
 SIZES = (1, 3, 5, 7)
 SEEDS = range(5)
@@ -66,6 +69,13 @@ def measure(subject: Subject, *, channels: Sequence[int] = COUNTS, device: torch
 
     Raises:
         ValueError: if a number of ``channels`` is not an integer of at least 1, or there are fewer than 8 images.
+
+    Example:
+        >>> from eamlib.papers.subjects import subject
+        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
+        >>> tables = measure(found, channels=[])  # without the premise
+        >>> tables["layers"][0]["layer"], tables["layers"][0]["channels"], len(tables["kernels"])
+        ('features.0.0', 8, 27)
     """
     for n in channels:
         integer_within("--channels", n, 1)
@@ -245,7 +255,13 @@ def _label(reading: Reading) -> str:
 
 
 def packed(tables: dict) -> dict:
-    """What :func:`measure` gives as a record holds it: floats of 4 digits; a table's columns once, then its rows."""
+    """What :func:`measure` gives as a record holds it: floats of 4 digits; a table's columns once, then its rows.
+
+    Example:
+        >>> rows = [{"layer": "stem", "strong": 0.123456}]
+        >>> packed({"accuracy": None, **{name: rows for name in TABLES}})["layers"]
+        {'columns': ['layer', 'strong'], 'data': [['stem', 0.1235]]}
+    """
     found = {} if tables["accuracy"] is None else {"accuracy": _rounded(tables["accuracy"])}
     for name in TABLES:
         columns = list(tables[name][0]) if tables[name] else []
@@ -258,7 +274,14 @@ def _rounded(value: object) -> object:
 
 
 def unpacked(record: dict) -> dict:
-    """A record with each of its tables as a list of dicts, one a row, which ``pandas.DataFrame`` takes as it is."""
+    """A record with each of its tables as a list of dicts, one a row, which ``pandas.DataFrame`` takes as it is.
+
+    Example:
+        >>> table = {"columns": ["layer", "dead"], "data": [["stem", 0], ["conv", 2]]}
+        >>> record = unpacked({name: table for name in TABLES})
+        >>> record["layers"]
+        [{'layer': 'stem', 'dead': 0}, {'layer': 'conv', 'dead': 2}]
+    """
     tables = {name: record[name] for name in TABLES}
     rows = {
         name: [dict(zip(table["columns"], row, strict=True)) for row in table["data"]] for name, table in tables.items()
@@ -274,12 +297,25 @@ def published(name: str) -> dict:
 
     Raises:
         OSError: if it is neither in this checkout nor in the repository.
+
+    Example:
+        >>> record = published("efficientnet_lite0")
+        >>> record["layers"][0]["layer"], record["layers"][0]["channels"]
+        ('_conv_stem', 32)
     """
     return unpacked(records.published(f"redundancy/{name}.json"))
 
 
 def lines(tables: dict) -> Iterator[str]:
-    """The tables of :func:`measure` as text."""
+    """The tables of :func:`measure` as text.
+
+    Example:
+        >>> from eamlib.papers.subjects import subject
+        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
+        >>> *_, last = lines(measure(found, channels=[]))
+        >>> last.split()[:3]  # the last layer's filters
+        ['features.13.1.0', 'pointwise', 'learned']
+    """
     width = max(len(row["layer"]) for row in tables["layers"])
     if tables.get("accuracy") is not None:
         yield f"It says {tables['accuracy']:.2f} % of the labels right.\n"

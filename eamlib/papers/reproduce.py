@@ -22,10 +22,19 @@ from eamlib.lock import Busy, hold
 from eamlib.papers.units import Unit
 from eamlib.training import check_precision, fit, pick_device, seed_everything
 
+__all__ = ["Outcome", "reproduce", "run_unit"]
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a unit: ``state`` is "trained", "done" (before), "busy" (elsewhere) or "diverged"."""
+    """What became of a unit: ``state`` is "trained", "done" (before), "busy" (elsewhere) or "diverged".
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> from eamlib.papers.units import plan
+        >>> Outcome(plan("smoke").unit(TABLES["pooling"].row("avg"), seed=0), "busy", "held by another process").state
+        'busy'
+    """
 
     unit: Unit
     state: str
@@ -46,7 +55,7 @@ def run_unit(
 
     Args:
         unit: what to train.
-        results: folder of the records; this one's is :meth:`Unit.path`.
+        results: folder of the records; this one's is :meth:`eamlib.papers.units.Unit.path`.
         work: folder for checkpoints and locks.
         device: None takes CUDA where there is one.
         keep: leave the last two checkpoints where they are.
@@ -61,6 +70,13 @@ def run_unit(
         ValueError: if there is a record or a checkpoint of another configuration.
         FileNotFoundError: if the data are missing.
         OSError: if nothing can be written; what was kept before is as it was.
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> from eamlib.papers.units import plan
+        >>> unit = plan("smoke", width=0.25).unit(TABLES["tricks"].row("all"), seed=0)
+        >>> run_unit(unit, results="results", work="runs").state  # before now: its record comes with the book
+        'done'
     """
     folder = Path(work).absolute() / unit.data / unit.name
     path = unit.path(Path(results).absolute())
@@ -161,6 +177,13 @@ def reproduce(
             ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration, or a
             launcher has started several processes: each of them would train another unit. Nothing is written then.
         ModuleNotFoundError: if the engine's package is missing.
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> from eamlib.papers.units import plan
+        >>> units = plan("smoke", width=0.25, seeds=2).units([TABLES["tricks"].row("all")])
+        >>> list(reproduce(units))  # both are recorded under results/, and none is left to train
+        []
     """
     run_all = ENGINES[one_of("--engine", engine, ENGINES)]
     here, units = pick_device(device), list(units)

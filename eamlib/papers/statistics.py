@@ -27,6 +27,10 @@ class Summary:
         mean: theirs; None of none.
         sd: sample standard deviation (n − 1 below); None of fewer than two.
         low, high: the 95 % interval of the mean; None of fewer than two.
+
+    Example:
+        >>> Summary(0)
+        Summary(n=0, mean=None, sd=None, low=None, high=None)
     """
 
     n: int
@@ -44,13 +48,24 @@ class Paired(Summary):
     Attributes:
         p: two-sided, of the t test that there is none. None of fewer than two pairs, and where all differences are
             the same: there is then no spread to measure them by.
+
+    Example:
+        >>> found = paired({0: 71.0, 1: 73.0}, {0: 70.0, 1: 70.0})
+        >>> found.n, found.mean, round(found.p, 2)
+        (2, 2.0, 0.3)
     """
 
     p: float | None = None
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean, spread and the mean's 95 % interval of independent values."""
+    """Mean, spread and the mean's 95 % interval of independent values.
+
+    Example:
+        >>> found = summarize([70.0, 71.0, 72.0])
+        >>> found.mean, found.sd, round(found.low, 1), round(found.high, 1)
+        (71.0, 1.0, 68.5, 73.5)
+    """
     from scipy import stats
 
     n = len(values)
@@ -69,6 +84,12 @@ def paired(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
 
     Args:
         ours, baseline: accuracy by seed.
+
+    Example:
+        >>> ours, baseline = {0: 71.0, 1: 71.4, 2: 70.9}, {0: 70.5, 1: 71.0, 2: 70.4, 3: 70.0}
+        >>> found = paired(ours, baseline)
+        >>> found.n, round(found.mean, 2), round(found.p, 3)
+        (3, 0.47, 0.005)
     """
     from scipy import stats
 
@@ -85,6 +106,12 @@ def next_run(sample: Summary) -> tuple[float, float] | None:
 
     A paper prints one figure, a single run perhaps: it is this range that the figure is to be held against, not the
     narrower one of the mean.
+
+    Example:
+        >>> [round(bound, 1) for bound in next_run(summarize([70.0, 71.0, 72.0]))]
+        [66.0, 76.0]
+        >>> next_run(summarize([70.0])) is None
+        True
     """
     from scipy import stats
 
@@ -104,10 +131,14 @@ def seeds_needed(difference: float, sd: float, power: float = 0.8, alpha: float 
         alpha: another level than 5 %: 0.05 / m, say, where it is the first of m comparisons by Holm's method.
 
     Returns:
-        The least number, 2 or more; None where 1,000 do not do: nobody trains that many.
+        The least number, 2 or more; None where 1,000 do not do, for nobody trains that many.
 
     Raises:
         ValueError: if ``sd`` is not above 0, or ``power`` or ``alpha`` is out of its range.
+
+    Example:
+        >>> seeds_needed(0.5, sd=0.3), seeds_needed(0.5, sd=1.0)
+        (6, 34)
     """
     from scipy import stats
 
@@ -131,6 +162,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     None is no member of the family and stays None.
 
     Source: Holm 1979, https://www.jstor.org/stable/4615733
+
+    Example:
+        >>> [None if p is None else round(p, 2) for p in holm([0.04, 0.01, None, 0.03])]
+        [0.06, 0.03, None, 0.06]
     """
     family = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -154,6 +189,13 @@ def equivalence(differences: Summary, margin: float) -> float | None:
         ValueError: if ``margin`` is not above 0.
 
     Source: Schuirmann 1987, https://doi.org/10.1007/BF01068419
+
+    Example:
+        >>> differences = summarize([0.1, -0.1, 0.05, 0.0])
+        >>> equivalence(differences, margin=0.5) < 0.05  # the same to within half a point
+        True
+        >>> equivalence(differences, margin=0.05) < 0.05  # but not to within a twentieth
+        False
     """
     from scipy import stats
 

@@ -45,6 +45,11 @@ class Subject:
         mean, std: of the pixels that it was trained on, ``[3, 1, 1]``.
         origin: where its weights are from, in words.
         labelled: whether the labels of ``images`` are what it was trained to say.
+
+    Example:
+        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=4)
+        >>> next(found.batches()).shape, found.origin
+        (torch.Size([4, 3, 32, 32]), 'published, in float16')
     """
 
     name: str
@@ -90,6 +95,11 @@ def subject(
         FileNotFoundError: if weights are neither here nor can be fetched; the message says where they would be looked
             for.
         ModuleNotFoundError: if a package is missing; the message names it.
+
+    Example:
+        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=10)
+        >>> found.labelled, len(found.images), type(found.model).__name__
+        (True, 10, 'MobileNetV1')
     """
     trained = name.removeprefix(UNTRAINED)
     draw = trained != name

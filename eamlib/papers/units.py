@@ -60,6 +60,12 @@ class Unit:
         epochs: passes over its training images.
         seed: of weights, RCR's draw, order and augmentation.
         changes: what is other than usual in the recipe; in a fixed order.
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> unit = plan("smoke", width=0.25).unit(TABLES["channels"].row("n2"), seed=0)
+        >>> unit.name, str(unit.path("results"))
+        ('mobilenet_v1-x0.25-eam-rcr-n2-e6-seed0', 'results/digits/mobilenet_v1-x0.25-eam-rcr-n2-e6-seed0.json')
     """
 
     model: str
@@ -80,18 +86,18 @@ class Unit:
 
     @property
     def network(self) -> str:
-        """The network's part of the name: ``mobilenet_v1-x0.25-eam-rcr-n2``."""
+        """The network's part of the name, ``mobilenet_v1-x0.25-eam-rcr-n2``."""
         parts = [self.model, f"x{self.width_mult:g}", self.conv]
         return "-".join(parts + [_PARTS[option].format(value) for option, value in self.options])
 
     @property
     def variant(self) -> str:
-        """The network and what is changed in the recipe: ``mobilenet_v1-x0.25-static-no_momentum``."""
+        """The network and what is changed in the recipe, ``mobilenet_v1-x0.25-static-no_momentum``."""
         return "-".join([self.network, *(f"{name}_{value}" if value else f"no_{name}" for name, value in self.changes)])
 
     @property
     def name(self) -> str:
-        """``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``: no two units of one data set share it."""
+        """Such as ``mobilenet_v1-x0.25-eam-rcr-n2-e30-seed0``; no two units of one data set share it."""
         return f"{self.variant}-e{self.epochs}-seed{self.seed}"
 
     @property
@@ -175,6 +181,12 @@ class Plan:
         seeds: so many, from 0.
         width: the width multiplier of all rows; None keeps the paper's.
         precision: of all rows.
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> units = plan("smoke", width=0.25, seeds=2).units(TABLES["pooling"].rows)
+        >>> len(units), units[0].name  # three rows, two seeds
+        (6, 'mobilenet_v1-x0.25-dynamic-e6-seed0')
     """
 
     budget: str
@@ -198,7 +210,7 @@ class Plan:
 
     @property
     def label(self) -> str:
-        """``digits-smoke``; what is not the budget's is added: ``digits-smoke-x0.25-e2``."""
+        """``digits-smoke``, say; what is not the budget's is added, as in ``digits-smoke-x0.25-e2``."""
         width = "" if self.width is None else f"-x{self.width:g}"
         epochs = "" if self.epochs == BUDGETS[self.budget].epochs else f"-e{self.epochs}"
         precision = "" if self.precision == "float32" else f"-{self.precision}"
@@ -218,6 +230,11 @@ def plan(
 
     Raises:
         ValueError: if a name is unknown or a number is out of its range.
+
+    Example:
+        >>> wanted = plan("smoke", width=0.25, epochs=2)
+        >>> wanted.data, wanted.epochs, wanted.label
+        ('digits', 2, 'digits-smoke-x0.25-e2')
     """
     effort = budget(budget_name)
     return Plan(
@@ -238,6 +255,12 @@ def shard(units: list[Unit], part: str) -> list[Unit]:
 
     Raises:
         ValueError: if it is not of this form.
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> units = plan("smoke", width=0.25, seeds=5).units(TABLES["pooling"].rows)
+        >>> [len(shard(units, part)) for part in ("1/3", "2/3", "3/3")]
+        [5, 5, 5]
     """
     match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", part)
     if not match or int(match[1]) > int(match[2]):
@@ -250,6 +273,13 @@ def check(units: Iterable[Unit]) -> None:
 
     Raises:
         ValueError: if one cannot be built, at this width, say, or cannot be trained as it should be.
+
+    Example:
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> check(plan("smoke", width=0.001).units(TABLES["pooling"].rows))
+        Traceback (most recent call last):
+            ...
+        ValueError: mobilenet_v1-x0.001-dynamic cannot be built: width_mult = 0.001 leaves a layer of 32 channels ...
     """
     units = tuple(units)
     for unit in units:

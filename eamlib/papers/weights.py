@@ -18,6 +18,8 @@ from eamlib.files import replace
 from eamlib.papers.units import SIZES, Unit
 from eamlib.training import evaluate, pixel_statistics
 
+__all__ = ["PIXEL_STATISTICS", "load", "publish"]
+
 FOLDER = "weights"  # below the results
 # Mean and standard deviation of the training images' pixels, for who has a network and not those images.
 PIXEL_STATISTICS = {"fashion_mnist": tuple(torch.full((3, 1, 1), value) for value in (0.21899983, 0.33181137))}
@@ -40,6 +42,12 @@ def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
         FileNotFoundError: if there is no such record, no checkpoint of the run, or no data to test with.
         FileExistsError: if it is published already.
         ValueError: if the record is not of a reproduction, or the checkpoint is of another run, or unfinished.
+
+    Example:
+        >>> publish("results/digits/of-no-run.json")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: [Errno 2] No such file or directory: 'results/digits/of-no-run.json'
     """
     from safetensors.torch import save
 
@@ -96,13 +104,17 @@ def load(name: str) -> nn.Module:
     Args:
         name: of the run below its data: ``"fashion_mnist/mobilenet_v1-x0.25-eam-rcr-e5-seed0"``.
 
-    Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images::
-
-        images = eamlib.data.sample().images
-        load("fashion_mnist/…")(normalize(images, *PIXEL_STATISTICS["fashion_mnist"]))
+    Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images.
 
     Raises:
         OSError: if it is neither in this checkout nor in the repository.
+
+    Example:
+        >>> model = load("fashion_mnist/mobilenet_v1-x0.25-eam-rcr-e5-seed0")
+        >>> images = eamlib.data.sample().images[:4]
+        >>> normalized = eamlib.training.normalize(images, *PIXEL_STATISTICS["fashion_mnist"])
+        >>> model(normalized).shape
+        torch.Size([4, 10])
     """
     return built(records.published_bytes(f"{FOLDER}/{name}.safetensors"))
 

@@ -39,6 +39,14 @@ def readings(
 
     Raises:
         ValueError: if ``image`` or ``maps`` has another shape, or there is no selection.
+
+    Example:
+        >>> from eamlib.layers import channel_selection
+        >>> maps = torch.rand(1, 16, 14, 14)
+        >>> chosen = {name: channel_selection(name, 16) for name in ("rcr", "cgr")}
+        >>> figure = readings(torch.rand(3, 28, 28), maps, chosen)
+        >>> len(figure.axes)  # the image; of each selection 4 maps, 4 of 5 × 5 and 4 of 1 × 1
+        25
     """
     import matplotlib.pyplot as plt
 
@@ -108,6 +116,12 @@ def attention_by_class(
 
     Raises:
         ValueError: if ``attention`` is not ``[N, K]`` with a row for each label, or a label has no name.
+
+    Example:
+        >>> attention = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
+        >>> ax = attention_by_class(attention, torch.tensor([0, 0, 1]), ["boot", "bag"])
+        >>> [text.get_text() for text in ax.texts]
+        ['0.80', '0.20', '0.20', '0.80']
     """
     import matplotlib.pyplot as plt
     import seaborn as sns
@@ -159,6 +173,13 @@ def attention_over_training(
 
     Raises:
         ValueError: if there is no epoch, or ``layer`` is unknown; else as :func:`attention_by_class`.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> at_first, at_last = torch.full((4, 2), 0.5), torch.eye(2)[labels]
+        >>> figure = attention_over_training({1: {"layer": at_first}, 5: {"layer": at_last}}, labels, ["boot", "bag"])
+        >>> [ax.get_title() for ax in figure.axes][:2]
+        ['epoch 1', '5']
     """
     import matplotlib.pyplot as plt
 
@@ -210,6 +231,14 @@ def premise_by_depth(found: Mapping[str, Sequence[Premise]], *, of: str = "descr
     Raises:
         ValueError: if ``of`` is another, there is nothing to draw, the labels are not of the same layers, or a layer
             has no attention to be predicted.
+
+    Example:
+        >>> from eamlib.redundancy import Reading, premise
+        >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10)
+        >>> found = premise(model, [torch.randn(32, 3, 32, 32)], [Reading("cgr", output_size=1)])
+        >>> ax = premise_by_depth({"CGR, 1 × 1": found})
+        >>> ax.get_ylabel()
+        'held-out R²'
     """
     import matplotlib.pyplot as plt
 

@@ -14,6 +14,12 @@ def accuracy_curves(histories: dict[str, list[dict]], ax: Axes | None = None) ->
     Args:
         histories: label -> what :func:`eamlib.training.fit` returned.
         ax: where to draw; None makes a new figure.
+
+    Example:
+        >>> history = [{"epoch": 1, "test_accuracy": 61.0}, {"epoch": 2, "test_accuracy": 74.5}]
+        >>> ax = accuracy_curves({"static": history})
+        >>> ax.get_legend_handles_labels()[1]
+        ['static, last 74.5 %']
     """
     import matplotlib.pyplot as plt
 

@@ -11,6 +11,11 @@ def lineage(channels: int = 128, size: int = 28):
 
     Returns:
         The figure.
+
+    Example:
+        >>> figure = lineage(channels=16, size=8)
+        >>> [ax.get_title(loc="left") for ax in figure.axes][-1]
+        '6  EAM'
     """
     import matplotlib.pyplot as plt
     from torch import nn

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 
 def style() -> None:
-    """Set the look of every figure that follows. White ground, so that a figure reads on a dark page and in print."""
+    """Set the look of every figure that follows. White ground, so that a figure reads on a dark page and in print.
+
+    Example:
+        >>> style()
+        >>> import matplotlib
+        >>> matplotlib.rcParams["figure.facecolor"]
+        'white'
+    """
     import seaborn as sns
 
     sns.set_theme(

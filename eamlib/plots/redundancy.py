@@ -21,15 +21,23 @@ _MARKERS = "osD^vP<>X*"
 def correlation_map(statistics: ChannelStatistics, *, absolute: bool = False) -> Figure:
     """The correlation of every pair of channels, channels that are alike beside each other (seaborn's clustermap).
 
-    Rows and columns are ordered by average linkage of the distance 1 − |r|. Dead channels are left out. Up to twelve
-    channels have their r written into the cells.
+    Rows and columns are ordered by average linkage of the distance 1 − ``|r|``. Dead channels are left out. Up to
+    twelve channels have their r written into the cells.
 
     Args:
         statistics: of one layer.
-        absolute: show |r|, from 0 to 1, instead of r, from −1 to 1.
+        absolute: show ``|r|``, from 0 to 1, instead of r, from −1 to 1.
 
     Raises:
         ValueError: if fewer than two channels live: there is no pair.
+
+    Example:
+        >>> from eamlib.redundancy import ChannelStatistics
+        >>> statistics = ChannelStatistics(5)
+        >>> statistics.update(torch.randn(100, 5))
+        >>> figure = correlation_map(statistics)
+        >>> type(figure).__name__
+        'Figure'
     """
     import matplotlib.pyplot as plt
     import pandas as pd
@@ -82,6 +90,14 @@ def strength_bars(
 
     Raises:
         ValueError: if there is no layer, or the edges are no edges.
+
+    Example:
+        >>> from eamlib.redundancy import ChannelStatistics
+        >>> statistics = ChannelStatistics(5)
+        >>> statistics.update(torch.randn(100, 5))
+        >>> ax = strength_bars({"first": statistics, "second": statistics})
+        >>> ax.get_legend_handles_labels()[1]
+        ['strong', 'middle', 'weak', 'none']
     """
     import matplotlib.pyplot as plt
 
@@ -116,6 +132,12 @@ def against_depth(networks: Mapping[str, Mapping[str, float]], ax: Axes | None =
 
     Raises:
         ValueError: if there is no network, or one of them has no layer.
+
+    Example:
+        >>> ranks = {"conv1": 6.1, "conv2": 9.8, "conv3": 14.0}
+        >>> ax = against_depth({"trained": ranks, "untrained": ranks}, ylabel="effective rank")
+        >>> ax.get_ylabel(), [tick.get_text() for tick in ax.get_xticklabels()]
+        ('effective rank', ['conv1', 'conv2', 'conv3'])
     """
     import matplotlib.pyplot as plt
 
@@ -142,8 +164,8 @@ def gallery(
 ) -> Figure:
     """The maps of one image, each in its own range of grey. Near-duplicates have a frame and a letter in common.
 
-    Two channels are near-duplicates where their |r| is at least ``threshold``, and so are those that are linked by a
-    chain of such pairs.
+    Two channels are near-duplicates where their ``|r|`` is at least ``threshold``, and so are those that are linked by
+    a chain of such pairs.
 
     Args:
         maps: ``[C, H, W]``.
@@ -153,6 +175,11 @@ def gallery(
 
     Raises:
         ValueError: if the maps have another shape, or another number of channels than the statistics.
+
+    Example:
+        >>> figure = gallery(torch.rand(16, 12, 12), columns=8)
+        >>> len(figure.axes)
+        16
     """
     import matplotlib.pyplot as plt
 

@@ -48,11 +48,6 @@ def measure(
 ) -> dict[str, ChannelStatistics]:
     """The statistics of the maps of chosen layers over images, by the layers' names.
 
-    ::
-
-        found = measure(create_model("resnet18"), [images], nn.ReLU)  # images [B, 3, H, W]
-        found["relu"].effective_rank()
-
     Memory stays bounded: a batch runs at a time, and each layer keeps a matrix of C × C numbers.
 
     Args:
@@ -68,6 +63,13 @@ def measure(
         ValueError: if a name is unknown, no layer is of the class, a layer does not run, has no maps
             ``[B, C, H, W]``, or has NaN or infinite ones, or there is no image. Where it is about a layer, it has its
             name.
+
+    Example:
+        >>> model = eamlib.create_model("resnet18", width_mult=0.25, num_classes=10)
+        >>> found = measure(model, [torch.randn(4, 3, 32, 32)], nn.ReLU)
+        >>> name, statistics = next(iter(found.items()))
+        >>> name, statistics.channels, statistics.count  # a sample for each of 4 · 16 · 16 pixels
+        ('features.0.2', 16, 1024)
     """
     chosen = pick(model, layers)
     one_of("side", side, ("output", "input"))
@@ -154,6 +156,13 @@ def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, Channe
 
     Raises:
         ValueError: as :func:`measure`, or if a layer is no convolution.
+
+    Example:
+        >>> layer = nn.Conv2d(8, 3, 3, bias=False)
+        >>> layer.weight.data[2] = -layer.weight.data[0]  # a filter and its negative
+        >>> found = kernels(nn.Sequential(layer))["0"]
+        >>> [(pair.of, pair.channel, round(pair.r)) for pair in found.duplicates()]
+        [(0, 2, -1)]
     """
     found = {}
     for name, layer in pick(model, layers).items():

@@ -35,6 +35,11 @@ class Reading:
 
     Raises:
         ValueError: if a name is unknown, a count is below 1, or the seed is no integer.
+
+    Example:
+        >>> reading = Reading("cgr", channels=4, output_size=5)
+        >>> reading.of(64).descriptor(torch.randn(2, 64, 14, 14)).shape  # 4 · 5²
+        torch.Size([2, 100])
     """
 
     select: str = "rcr"
@@ -75,6 +80,13 @@ class Premise:
         attention_r2: the same of the layer's own attention, as centred logarithms of its K weights, over all K
             together; 0 where that attention is the same for all images, None where the layer has none.
         weight, bias: of the prediction fitted to all images, ``[C (+ K), n · p²]`` and ``[C (+ K)]``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Identity(), eamlib.layers.DynamicConv2d(4, 8, 1))
+        >>> images = torch.randn(64, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+        >>> [all_of_them] = premise(model, [images], [Reading("cgr", channels=4, output_size=1)])
+        >>> all_of_them.features, round(all_of_them.mean_r2, 2)  # four channels tell all of four channels
+        (4, 1.0)
     """
 
     layer: str
@@ -140,6 +152,13 @@ def premise(
     Raises:
         ValueError: as :func:`eamlib.redundancy.measure`; and if ``folds`` is below 3, there is no reading, a layer has
             fewer channels than a reading wants, or there are fewer than two images a fold.
+
+    Example:
+        >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10)
+        >>> images = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        >>> found = premise(model, [images], [Reading(output_size=1), Reading("cgr", output_size=1)])
+        >>> len(found), found[0].reading.select, found[0].r2.shape  # 26 layers, two readings
+        (52, 'rcr', torch.Size([8]))
     """
     integer_within("folds", folds, 3)
     readings = list(dict.fromkeys(readings))

@@ -22,6 +22,14 @@ def removal_order(statistics: ChannelStatistics) -> list[int]:
 
     Each step asks anew, of the channels that are left: of two copies one goes, and the other is then as good as alone.
     Read backwards, it begins with the channels that say most by themselves.
+
+    Example:
+        >>> maps = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> maps[:, 1] = 0  # dead
+        >>> statistics = ChannelStatistics(3)
+        >>> statistics.update(maps)
+        >>> removal_order(statistics)[0]
+        1
     """
     dead = statistics.dead
     live = (~dead).nonzero()[:, 0].tolist()
@@ -58,6 +66,13 @@ def without(
     Raises:
         ValueError: if a layer, a channel or ``fill`` is unknown, or statistics are missing or of another layer; for
             what only the layer's output tells, when it runs: it has no such channel, or is no ``[B, C, H, W]``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3))
+        >>> images = torch.randn(2, 3, 5, 5)
+        >>> with without(model, {"0": [1, 5]}, fill="zero"):
+        ...     print(model(images).abs().sum(dim=(0, 2, 3)) == 0)
+        tensor([False,  True, False, False, False,  True, False, False])
     """
     one_of("fill", fill, FILLS)
     hooks = []

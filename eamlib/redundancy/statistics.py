@@ -22,7 +22,16 @@ _ROUNDING = 1e-12  # of float64, with room for many sums
 
 
 class Duplicate(NamedTuple):
-    """Channel ``channel`` is nearly ``scale`` · channel ``of`` + ``offset``; ``r`` is their correlation."""
+    """Channel ``channel`` is nearly ``scale`` · channel ``of`` + ``offset``; ``r`` is their correlation.
+
+    Example:
+        >>> x = torch.tensor([0.0, 1.0, 2.0, 5.0])
+        >>> statistics = ChannelStatistics(2)
+        >>> statistics.update(torch.stack([x, 3 * x + 1], dim=1))
+        >>> [pair] = statistics.duplicates()
+        >>> pair.channel, pair.of, round(pair.scale, 6), round(pair.offset, 6)
+        (1, 0, 3.0, 1.0)
+    """
 
     channel: int
     of: int
@@ -42,6 +51,17 @@ class ChannelStatistics:
 
     Args:
         channels: C.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> maps = torch.randn(10, 3, 16, 16, generator=generator)
+        >>> maps[:, 2] = -2 * maps[:, 0]  # a copy, up to its scale
+        >>> statistics = ChannelStatistics(3)
+        >>> statistics.update(maps)
+        >>> round(statistics.correlation[0, 2].item(), 6), statistics.duplicates()[0].channel
+        (-1.0, 2)
+        >>> round(statistics.effective_rank(standardized=True), 1), statistics.components()
+        (2.0, 2)
     """
 
     def __init__(self, channels: int):

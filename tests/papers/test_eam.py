@@ -1,5 +1,6 @@
 import re
 
+import examples
 import pytest
 
 from eamlib.__main__ import main
@@ -56,3 +57,7 @@ def test_command_prints_every_row(capsys):
         pattern = rf"^{re.escape(row.network)} .* {parameters:,} .* {flops:.2f} "
         assert re.search(pattern, printed, re.MULTILINE), row.network
     assert "14.27" in printed and "583.55" in printed and "misprint" in printed
+
+
+def test_the_example(table):
+    examples.run("eamlib.papers.eam.cost_table")

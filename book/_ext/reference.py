@@ -12,7 +12,7 @@ from docutils import nodes
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-COLUMNS = "80"  # argparse fills the terminal, and a page is none
+COLUMNS = "76"  # argparse fills the terminal, and a page is none
 
 
 def setup(app):

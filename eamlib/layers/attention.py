@@ -23,7 +23,7 @@ class SqueezeExcitation(nn.Module):
     Global average pool, FC(C -> C / reduction), ReLU, FC(C / reduction -> C), sigmoid, multiply.
 
     Args:
-        channels: C.
+        channels: how many, C.
         reduction: the hidden layer has C // reduction units, at least 1.
         hidden: its units by number instead; ``reduction`` is then not read.
         gate: what maps the result to 0 … 1, a module class. MobileNetV3 takes ``nn.Hardsigmoid``.
@@ -95,8 +95,8 @@ class KernelAttention(_SoftmaxAttention):
     Global average pool, FC(C -> C / reduction), ReLU, FC(C / reduction -> K), softmax(· / temperature).
 
     Args:
-        in_channels: C.
-        num_kernels: K.
+        in_channels: how many channels the input has, C.
+        num_kernels: how many kernels, K.
         reduction: the hidden layer has C // reduction units, at least 1.
         temperature: above 1 flattens the softmax. Kept in the state dict; see :func:`set_temperature`.
 
@@ -140,13 +140,13 @@ class EAMAttention(_SoftmaxAttention):
     fraction of the channels.
 
     Args:
-        in_channels: C.
-        num_kernels: K.
+        in_channels: how many channels the input has, C.
+        num_kernels: how many kernels, K.
         select: ``"rcr"``, ``"cgr"``, ``"cgr-max"``, ``"stride"`` (every 4th channel) or ``"slice0"`` … ``"slice3"``
             (one quarter of the channels); see :func:`channel_selection`.
         channels: n, for RCR, CGR and CGR-MAX.
         pool: ``"avg"`` or ``"max"``.
-        output_size: p. A map smaller than p × p is not an error: adaptive pooling then repeats pixels.
+        output_size: the p of p × p. A map smaller than p × p is not an error: adaptive pooling then repeats pixels.
         hidden: width of the hidden layer. The paper does not print it; 10 is the width its parameter counts need.
         temperature: as in :class:`KernelAttention`.
         seed: of RCR's draw; None takes the global generator.

@@ -21,7 +21,7 @@ class DynamicConv2d(ConvGeometry):
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in ``nn.Conv2d``.
-        num_kernels: K.
+        num_kernels: how many kernels, K.
         attention: a module ``[B, C, H, W] -> [B, K]``. None makes a ``KernelAttention(in_channels, num_kernels)``;
             an ``EAMAttention`` makes it the convolution of EAM.
         strategy: how it is run, see :func:`eamlib.functional.dynamic_conv2d`.

@@ -24,7 +24,7 @@ class CoefficientPredictor(nn.Module):
     """Global average pool, FC, sigmoid: ``[B, C, H, W] -> [B, num_coefficients]``, each in (0, 1).
 
     Args:
-        in_channels: C.
+        in_channels: how many channels the input has, C.
         num_coefficients: how many. A convolution of O output channels needs O · group_size.
         hidden: with a number, two linear layers with so many units and a ReLU between them. The paper does this in
             its ResNets, with C / 4 units, to save parameters; the ReLU is our choice.

@@ -33,7 +33,7 @@ class RandomChannels(_Selection):
     """RCR, random channel reduction: the same n channels for every image, drawn once when the layer is made.
 
     Args:
-        in_channels: C.
+        in_channels: how many channels the input has, C.
         channels: n, at most C.
         seed: of the draw. None takes the global generator, so that ``torch.manual_seed`` fixes a whole network.
 
@@ -63,7 +63,7 @@ class ChannelGroups(_Selection):
     """CGR, channel group reduction: n groups of neighbouring channels, one map a group.
 
     Args:
-        in_channels: C.
+        in_channels: how many channels the input has, C.
         channels: n, at most C. Where n does not divide C, the first groups hold one channel more.
         reduce: ``"mean"`` (CGR) or ``"max"`` (CGR-MAX) over the channels of a group.
 
@@ -143,7 +143,7 @@ def channel_selection(
     Args:
         select: ``"rcr"``, ``"cgr"``, ``"cgr-max"`` (n channels), ``"stride"`` (every 4th channel) or ``"slice0"``
             to ``"slice3"`` (one quarter of the channels).
-        in_channels: C.
+        in_channels: how many channels the input has, C.
         channels: n, default 4. ``"stride"`` and the slices take a quarter of C and refuse another n than the
             default.
         seed: of RCR's draw.

@@ -50,7 +50,7 @@ class ChannelStatistics:
     value, which is what rounding to float32 leaves of a constant. Its correlation with any channel is set to 0.
 
     Args:
-        channels: C.
+        channels: how many, C.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from urllib.request import urlopen
@@ -122,7 +123,7 @@ def published(name: str) -> dict:
 
 
 def published_bytes(name: str) -> bytes:
-    """Read a file that comes with the book: from ``results/`` in a checkout, else from the repository.
+    """Read a file that comes with the book: from ``results/`` in a checkout, else, once, from the repository.
 
     Args:
         name: its path below ``results/``.
@@ -140,9 +141,17 @@ def published_bytes(name: str) -> bytes:
     address = next(
         url.split(", ")[1] for url in metadata("eamlib").get_all("Project-URL") if url.startswith("Repository")
     )
-    raw = address.replace("github.com", "raw.githubusercontent.com")
-    with urlopen(f"{raw}/main/results/{name}") as response:
-        return response.read()
+    return _fetched(f"{address.replace('github.com', 'raw.githubusercontent.com')}/main/results/{name}")
+
+
+@cache
+def _fetched(url: str) -> bytes:
+    try:
+        with urlopen(url, timeout=60) as response:
+            return response.read()
+    except OSError as error:
+        advice = "It is part of the repository, at this address or in a clone."
+        raise OSError(f"{url} cannot be read: {error}. {advice}") from error
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import io
 import json
+from urllib.error import HTTPError
 
 import pytest
 
@@ -42,13 +43,18 @@ def test_published_records_are_read_here_or_fetched_from_the_repository(monkeypa
     monkeypatch.setattr(records, "__file__", str(tmp_path / "eamlib" / "records.py"))
     asked = []
 
-    def urlopen(url):
+    def urlopen(url, timeout):
         asked.append(url)
+        if "missing" in url:
+            raise HTTPError(url, 404, "Not Found", {}, None)
         return io.BytesIO(json.dumps({"a": 1}).encode())
 
     monkeypatch.setattr(records, "urlopen", urlopen)
-    assert records.published("set/run.json") == {"a": 1}
+    assert records.published("set/run.json") == records.published("set/run.json") == {"a": 1}
+    assert len(asked) == 1, "a record is fetched once"
     assert asked[0].startswith("https://raw.githubusercontent.com/") and asked[0].endswith("/main/results/set/run.json")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "here.json").write_text('{"b": 2}')
     assert records.published("here.json") == {"b": 2} and len(asked) == 1
+    with pytest.raises(OSError, match=r"results/missing.json cannot be read: HTTP Error 404: Not Found.* in a clone"):
+        records.published("missing.json")

@@ -5,7 +5,7 @@ exercises import what they need where they are used.
 """
 
 from eamlib import functional, layers
-from eamlib.budget import BUDGETS, Budget, budget
+from eamlib.budget import BUDGETS, Budget, announce, budget
 from eamlib.convert import convert
 from eamlib.cost import Cost, cost
 from eamlib.diagnostics import CollapseWarning, LayerAttention, diagnose
@@ -21,6 +21,7 @@ __all__ = [
     "Cost",
     "Frozen",
     "LayerAttention",
+    "announce",
     "budget",
     "convert",
     "cost",

@@ -59,3 +59,13 @@ def budget(name: str | None = None) -> Budget:
         name = os.environ.get("EAMLIB_BUDGET") or ("colab" if torch.cuda.is_available() else "smoke")
         return BUDGETS[one_of("EAMLIB_BUDGET", name, BUDGETS)]
     return BUDGETS[one_of("budget", name, BUDGETS)]
+
+
+def announce() -> None:
+    """Print which device and budget the cells that train will take and, without a GPU, how Colab gives one."""
+    effort = f"at budget {budget().name}"
+    if torch.cuda.is_available():
+        print(f"{torch.cuda.get_device_name()}: what trains here uses it, {effort}.")
+    else:
+        print(f"No GPU here: what trains uses the CPU, {effort}. Every cell runs; the nets are small and learn less.")
+        print("For a GPU on Colab: Runtime → Change runtime type → T4 GPU, then Runtime → Run all.")

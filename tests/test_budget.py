@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eamlib import BUDGETS, budget, data
+from eamlib import BUDGETS, announce, budget, data
 
 
 def test_the_environment_decides(monkeypatch):
@@ -28,3 +28,19 @@ def test_unknown_budgets_suggest_the_nearest(monkeypatch):
         budget()
     with pytest.raises(ValueError, match="budget = 'smok' is unknown. Did you mean 'smoke'"):
         budget("smok")
+
+
+def test_without_a_gpu_the_reader_hears_of_it_and_where_to_get_one(monkeypatch, capsys):
+    monkeypatch.delenv("EAMLIB_BUDGET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    announce()
+    said = capsys.readouterr().out
+    assert "No GPU" in said and "budget smoke" in said and "Change runtime type" in said
+
+
+def test_with_a_gpu_its_name_and_the_budget_are_said(monkeypatch, capsys):
+    monkeypatch.setenv("EAMLIB_BUDGET", "full")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    announce()
+    assert capsys.readouterr().out == "Tesla T4: what trains here uses it, at budget full.\n"

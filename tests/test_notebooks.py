@@ -101,9 +101,10 @@ def test_opens_on_colab(path):
     target = f"{ADDRESS.removeprefix('https://github.com/')}/blob/main/notebooks/{path.name}"
     assert f"(https://colab.research.google.com/github/{target})" in notebook.cells[0].source
     assert notebook.metadata.accelerator == "GPU"
+    assert notebook.metadata.colab.gpuType == "T4"
     installs = [line for cell in code_cells(path) for line in cell.source.splitlines() if "pip install" in line]
     assert len(installs) == 1
-    assert f'"eamlib[notebooks] @ git+{ADDRESS}"' in installs[0]
+    assert f'-c here.txt "eamlib[notebooks] @ git+{ADDRESS}"' in installs[0], "what is there must stay as it is"
     assert installs[0].startswith(" "), "where eamlib is there, nothing must be installed: put it under a condition"
 
 
@@ -114,6 +115,13 @@ def test_begins_with_aims_prerequisites_and_minutes(path):
     minutes = re.search(r"> \*\*Time\*\* about (\d+) minutes to read, ", box)[1]
     table = (ROOT / "book" / "how_to_read.md").read_text(encoding="utf-8")
     assert re.search(rf"/{re.escape(path.name)}\) \|.*\| {minutes} \|", table), "how_to_read.md says otherwise"
+
+
+@each_notebook
+def test_says_at_once_what_a_missing_gpu_means(path):
+    trains = any(re.search(r"\b(fit|budget|pick_device)\(", cell.source) for cell in code_cells(path))
+    needs_none = "A GPU is not needed" in read(path).cells[0].source
+    assert ("eamlib.announce()" in code_cells(path)[0].source) == (trains and not needs_none)
 
 
 @each_notebook

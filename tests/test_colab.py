@@ -1,0 +1,171 @@
+"""The notebooks in a new environment that has what Colab ships, and where the repository is not at hand.
+
+The environment is made of Colab's own versions (``colab_packages.txt``), but for PyTorch: its five gigabytes are linked
+from the environment that runs the tests. The set-up cell runs to the letter; git and urllib are told to take the
+repository's address for a copy of this working tree.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import NOTEBOOKS, ROOT
+from packaging.requirements import Requirement
+from test_project import ADDRESS, PROJECT, repository_files
+
+LISTED = [
+    Requirement(line)
+    for line in (ROOT / "tests" / "colab_packages.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+LINKED = re.compile(r"torch|torchvision|triton|(nvidia|cuda)[-_].*")
+# Beside .venv, so that the two are in one file system and can share files.
+HERE = ROOT / "_build" / "colab"
+# The chapters' records come from the repository, which the tests do not ask for: it may be older, or not yet there.
+PUBLISHED = f"""
+import io, pathlib, urllib.request, urllib.response
+
+class Published(urllib.request.BaseHandler):
+    handler_order = 100  # before the one that opens a connection
+
+    def https_open(self, request):
+        address = "{ADDRESS.replace("github.com", "raw.githubusercontent.com")}/main/"
+        assert request.full_url.startswith(address), request.full_url + " is not of the repository"
+        file = pathlib.Path({str(HERE / "repository")!r}, request.full_url.removeprefix(address))
+        found = file.is_file()
+        content = io.BytesIO(file.read_bytes() if found else b"")
+        answer = urllib.response.addinfourl(content, {{}}, request.full_url, 200 if found else 404)
+        answer.msg = "as the test has it"
+        return answer
+
+urllib.request.install_opener(urllib.request.build_opener(Published))
+"""
+
+
+def test_our_ranges_hold_what_colab_ships():
+    """Else its version would be replaced, which Colab's own packages do not survive, or nothing could be installed."""
+    project = PROJECT["project"]
+    ours = map(Requirement, project["dependencies"] + project["optional-dependencies"]["notebooks"])
+    ships = {listed.name: str(listed.specifier).removeprefix("==") for listed in LISTED}
+    assert not [str(need) for need in ours if need.name in ships and ships[need.name] not in need.specifier]
+
+
+def run(*command: str | Path, **options) -> str:
+    """What a command printed; where it failed, all that it said is in the failure."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, re.sub(r"\x1b\[[\d;]*m", "", f"{done.stdout[-3000:]}\n{done.stderr[-8000:]}")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def repository():
+    """This working tree, as a commit of it would be cloned."""
+    shutil.rmtree(HERE, ignore_errors=True)
+    folder = HERE / "repository"
+    for path in repository_files():
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    git = "git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-C", folder
+    run(*git, "init", "--quiet", "--initial-branch=main")
+    run(*git, "add", "--all", "--force")
+    run(*git, "commit", "--quiet", "--no-verify", "--message=The working tree")
+    yield folder
+    shutil.rmtree(HERE)
+
+
+@pytest.fixture(scope="module")
+def colab(repository):
+    """The new environment's Python, before any notebook has run."""
+    if sys.version_info[:2] not in [(3, 11), (3, 12)]:
+        pytest.skip("some of Colab's versions are made for Python 3.11 and 3.12 only")
+    run(sys.executable, "-m", "venv", HERE / "venv")
+    python = HERE / "venv" / "bin" / "python"
+    try:
+        run(python, "-m", "pip", "install", "--quiet", *(str(p) for p in LISTED if p.name == "pip"))
+    except AssertionError:
+        pytest.skip("no package index can be reached")
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    for distribution in metadata.distributions():
+        if LINKED.fullmatch(distribution.name.lower()):
+            for file in distribution.files:
+                if ".." not in file.parts:  # no command of theirs is needed
+                    link(Path(file.locate()), site / file)
+    wanted = [str(listed) if not LINKED.fullmatch(listed.name) else listed.name for listed in LISTED]
+    run(python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", *wanted)
+    run(python, "-m", "pip", "check")
+    (site / "published.py").write_text(PUBLISHED)
+    (site / "published.pth").write_text("import published\n")
+    return python
+
+
+def link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def versions(python) -> set[str]:
+    return set(run(python, "-m", "pip", "list", "--format=freeze").split())
+
+
+@pytest.fixture(scope="module")
+def execute(colab, repository):
+    """A function that executes a notebook in an empty folder and returns it."""
+    ours = "PYTHON", "JUPYTER", "MPL"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environment |= {"EAMLIB_BUDGET": "smoke", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    environment["JUPYTER_PATH"] = str(HERE / "venv" / "share" / "jupyter")
+    environment |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": ADDRESS,
+    }
+
+    def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+        file = HERE / "content" / name / f"{name}.ipynb"
+        file.parent.mkdir(parents=True)
+        nbformat.write(notebook, file)
+        run(colab.with_name("jupyter"), "execute", "--inplace", file, env=environment)
+        return nbformat.read(file, as_version=4)
+
+    return execute
+
+
+def test_list_is_as_on_colab(colab):
+    """What has to come by the set-up cell is not there yet, and all else is."""
+    there = versions(colab)
+    assert {str(listed) for listed in LISTED if not LINKED.fullmatch(listed.name)} <= there
+    assert not [entry for entry in there if re.match(r"eamlib|fvcore|jupyterquiz|onnx", entry, re.IGNORECASE)]
+
+
+@pytest.fixture(scope="module")
+def set_up(colab, execute):
+    """What the first lines of the set-up cell print, and the versions before and after them."""
+    source = next(cell.source for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells if cell.cell_type == "code")
+    lines, _ = source.split("\nimport ", 1)
+    cell = nbformat.v4.new_code_cell(f"{lines}\nprint(eamlib.__file__)")
+    before = versions(colab)
+    [cell] = execute(nbformat.v4.new_notebook(cells=[cell]), "set_up").cells
+    return "".join(output.text for output in cell.outputs), before, versions(colab)
+
+
+def test_set_up_cell_adds_and_changes_nothing(set_up):
+    said, before, after = set_up
+    assert before < after
+    assert {entry.split("==")[0].lower() for entry in after - before} >= {"eamlib", "fvcore", "jupyterquiz", "onnx"}
+    assert "ERROR" not in said
+    assert said.split()[-1].startswith(str(HERE / "venv")), "the installed library is the one imported"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, set_up, execute):
+    execute(nbformat.read(path, as_version=4), path.stem)

@@ -1,7 +1,9 @@
 import pytest
+import torch
 
-from eamlib.exercises import CHECKS, QUIZZES, check, quiz
+from eamlib.exercises import CHECKS, QUIZZES, check, grade, quiz
 from eamlib.exercises._questions import choice, number
+from eamlib.functional import dynamic_conv2d
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,54 @@ def test_questions_are_what_jupyterquiz_takes():
         {"type": "default", "feedback": "Not yet. Count."},
     ]
     assert [a["answer"] for a in choice("?", ("b", "Yes."), {"c": "No.", "a": "No."})["answers"]] == list("abc")
+
+
+def test_the_answers_to_a_quiz_are_judged_with_its_hints():
+    right = [next(a["value"] for a in question["answers"] if a.get("correct")) for question in QUIZZES["01.2"]]
+    assert check("01.2", right).passed is True
+    assert check("01.2", [right[0], ..., right[2]]).passed is None
+    assert "list of 3" in check("01.2", right[:2]).message
+    mistake = QUIZZES["01.2"][1]["answers"][1]
+    verdict = check("01.2", [right[0], mistake["value"], right[2]])
+    assert verdict.passed is False
+    assert verdict.message.startswith(f"Answer 2, {mistake['value']}: ")
+    assert verdict.message.endswith(mistake["feedback"].removeprefix("Not yet. "))
+    hint = QUIZZES["01.2"][0]["answers"][-1]["feedback"]
+    assert check("01.2", [-1, *right[1:]]).message.endswith(hint.removeprefix("Not yet. "))
+
+
+def test_the_choices_of_a_quiz_are_given_by_their_texts():
+    right = [next(a["answer"] for a in question["answers"] if a.get("correct")) for question in QUIZZES["05.1"]]
+    assert check("05.1", right).passed is True
+    assert check("05.1", ["(1, 0, 0, 0)", *right[1:]]).passed is False
+    assert "none of the choices" in check("05.1", ["(2, 0)", *right[1:]]).message
+
+
+def test_grade_is_silent_or_an_error():
+    grade("02.3", lambda out_channels, kernel_size, multiplier=1: multiplier * (1 / out_channels + 1 / kernel_size**2))
+    with pytest.raises(AssertionError, match="No answer yet"):
+        grade("02.3", ...)
+    with pytest.raises(AssertionError, match="Not yet"):
+        grade("02.3", lambda out_channels, kernel_size, multiplier=1: multiplier)
+    with pytest.raises(ValueError, match="is unknown"):
+        grade("02.33", 1)
+
+
+def test_grade_asks_about_other_numbers_and_leaves_the_readers_alone():
+    seen = []
+
+    def mix_outputs(x, weight, attention, padding=0, groups=1):
+        seen.append(x)
+        return dynamic_conv2d(x, weight, attention, padding=padding, groups=groups, strategy="fuse")
+
+    torch.manual_seed(3)
+    grade("05.3", mix_outputs)
+    drawn = torch.rand(2)
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.rand(2))
+    of_one_shape = [x for x in seen if x.shape == seen[0].shape]
+    assert len(of_one_shape) == 3
+    assert not torch.equal(of_one_shape[0], of_one_shape[1])
+    check("05.3", mix_outputs)
+    check("05.3", mix_outputs)
+    assert torch.equal(seen[-1], seen[-1 - len(seen) // 5]), "outside of grade, the numbers are the same each time"

@@ -1,6 +1,10 @@
-"""What the checks of several chapters look at: the values of an answer, and the convolutions it ran."""
+"""What the checks of several chapters look at: the values of an answer, and the convolutions it ran; and what they draw
+their random numbers from."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -24,3 +28,24 @@ class Convolutions(TorchFunctionMode):
 def close(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have one shape and, to the accuracy of float32 sums in another order, one value."""
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+_shift = 0
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A check's own source of random numbers: the same in every call, but within :func:`other_numbers`."""
+    return torch.Generator().manual_seed(seed + 1000 * _shift)
+
+
+@contextmanager
+def other_numbers(shift: int) -> Iterator[None]:
+    """Let the checks ask about other numbers, the same ones for each ``shift``; 0 asks about their usual ones."""
+    global _shift
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(shift)
+        _shift = shift
+        try:
+            yield
+        finally:
+            _shift = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import seeded
 
 # Exercise 1.2: the first convolution of ResNet: 3 -> 64 channels, 7 × 7, stride 2, padding 3, no bias.
 _STEM_SIZE = (224 + 2 * 3 - 7) // 2 + 1
@@ -199,7 +200,7 @@ def _check_conv2d(answer: Callable) -> str | None:
             {"bias": True, "stride": 3, "padding": 2, "dilation": 2},
         ),
     ]
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(shape, dtype=torch.double, generator=generator)

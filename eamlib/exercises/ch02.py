@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import seeded
 
 # Exercise 02.2: 64 channels of 56 × 56 to 128 channels, 3 × 3, stride 2.
 _C, _O, _K2, _IN, _OUT = 64, 128, 9, 56 * 56, 28 * 28
@@ -109,7 +110,7 @@ def _merge(merge) -> str | None:
     import torch
     import torch.nn.functional as F
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
 
     def random(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.double)
@@ -139,7 +140,7 @@ def _merge(merge) -> str | None:
 def _best_separable(best) -> str | None:
     import torch
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     for out_channels, C, k in [(6, 4, 3), (2, 3, 3), (5, 1, 5), (7, 3, 1)]:
         W = torch.randn(out_channels, C, k, k, generator=generator)
         pair = best(W)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import seeded
 
 # Exercise 4.2: MobileNetV1 ×1 with 10 classes on CIFAR-10.
 _IMAGES, _BATCH, _EPOCHS, _PARAMETERS = 50_000, 128, 30, 3_217_226
@@ -139,7 +140,7 @@ def _smoothing(answer: Callable) -> str | None:
     import torch
     import torch.nn.functional as F
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     for images, classes, eps, size in (
         (4, 3, 0.1, 1),
         (7, 10, 0.0, 1),
@@ -183,7 +184,7 @@ def _follow(answer: Callable) -> str | None:
     import torch
     from torch import nn
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     for decay in (0.9, 0.5, 0.0, 1.0):
         model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(7, 2))
         average = copy.deepcopy(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eamlib.exercises._questions import choice, number
-from eamlib.exercises._watch import Convolutions, close
+from eamlib.exercises._watch import Convolutions, close, seeded
 
 # Exercise 6.2: a pointwise layer C -> C with g_t kernels a channel, on a map of side × side.
 _C, _GROUP_SIZE, _SIDE = 96, 6, 14
@@ -94,7 +94,7 @@ def _check_fuse_maps(fuse_maps):
     import torch
     import torch.nn.functional as F
 
-    generator = torch.Generator().manual_seed(6)
+    generator = seeded(6)
     #        B, C, O, k, padding, groups, g_t, H, W
     cases = [
         (2, 3, 4, 1, 0, 1, 2, 4, 4),
@@ -150,7 +150,7 @@ def _check_as_zhang(as_zhang):
         (6, 6, 3, 1, 2, 2, 6, True, 3),
         (5, 3, (3, 1), (1, 2), (1, 0), 1, 1, True, 3),
     ]
-    generator = torch.Generator().manual_seed(6)
+    generator = seeded(6)
     for C, out, k, stride, padding, dilation, groups, bias, K in cases:
         layer = DynamicConv2d(C, out, k, stride, padding, dilation, groups, bias, num_kernels=K).eval()
         with torch.no_grad():  # coefficients that differ from kernel to kernel and from image to image

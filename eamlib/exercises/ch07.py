@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eamlib.exercises._questions import choice, number
-from eamlib.exercises._watch import Convolutions, close
+from eamlib.exercises._watch import Convolutions, close, seeded
 
 # Exercise 7.2: a pointwise layer C -> O on P places, a batch of B, K kernels.
 _B, _K, _C, _O, _P = 16, 4, 256, 512, 4 * 4
@@ -106,7 +106,7 @@ def _check_scale_and_convolve(scale_and_convolve):
 
     from eamlib.functional import dynamic_conv2d
 
-    generator = torch.Generator().manual_seed(7)
+    generator = seeded(7)
     #        B, C, O, k, padding, groups, K, H, W
     cases = [
         (1, 2, 3, 1, 0, 1, 2, 4, 4),
@@ -155,7 +155,7 @@ def _check_scale_and_convolve(scale_and_convolve):
 def _check_weight_gradient(weight_gradient):
     import torch
 
-    generator = torch.Generator().manual_seed(7)
+    generator = seeded(7)
     for B, K, C, out, P in [(5, 2, 11, 12, 4), (6, 3, 17, 19, 5), (4, 1, 8, 7, 6)]:
         x = torch.randn(B, C, P, generator=generator)
         G = torch.randn(B, out, P, generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import seeded
 
 # Exercise 8.2: a layer's maps over many images.
 _C, _SIDE, _IMAGES = 512, 14, 10_000
@@ -155,7 +156,7 @@ def _best_readers(answer: Callable) -> str | None:
 
     for channels, n, seed in ((6, 2, 0), (9, 3, 1), (12, 4, 2), (5, 1, 3)):
         # Families of near-copies of different sizes: the best channels one by one are all of the largest family.
-        draw = torch.Generator().manual_seed(seed)
+        draw = seeded(seed)
         family = torch.tensor([0] * (channels // 2) + list(range(1, channels - channels // 2 + 1))) % (n + 1)
         base = torch.randn(400, n + 1, generator=draw)
         samples = base[:, family] + 0.3 * torch.randn(400, channels, generator=draw)

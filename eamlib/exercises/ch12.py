@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import seeded
 
 # Exercise 12.2: a 3×3 convolution from 64 to 128 channels, K = 4, EAM with n = 4, p = 2, h = 10.
 _CONV = 9 * 64 * 128
@@ -92,7 +93,7 @@ def _convolutions():
     import torch
     from torch import nn
 
-    torch.manual_seed(0)
+    torch.manual_seed(seeded(0).initial_seed())
     cases = (
         (nn.Conv2d(5, 7, 3, padding=1, bias=False), (6, 9)),
         (nn.Conv2d(6, 9, 3, stride=2, padding=1), (7, 5)),
@@ -142,7 +143,7 @@ def _information(answer: Callable) -> str | None:
 
     import torch
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     cases = [
         ("one kernel for each image", torch.eye(4)),
         ("the same row for every image", torch.tensor([[0.7, 0.2, 0.1]]).repeat(5, 1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eamlib.exercises._questions import choice, number
+from eamlib.exercises._watch import seeded
 
 # Exercise 13.2: ResNet50's head at 768 × 768.
 _POSITIONS = (768 // 8) ** 2
@@ -81,7 +82,7 @@ def _mean_iou(answer: Callable) -> str | None:
 
     from eamlib import segmentation
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     hand = torch.tensor([[0, 0, 1], [0, 1, 1], [0, 0, 0]]), torch.tensor([[0, 1, 1], [0, 1, 0], [0, 0, 0]])
     cases = [(hand[1], hand[0], 2)]
     for shape, classes, used in (((7, 5), 3, 3), ((2, 9, 4), 5, 5), ((6, 6), 6, 4), ((3, 3), 1, 1)):
@@ -154,7 +155,7 @@ def _local_dynamic(answer: Callable) -> str | None:
     import torch
     import torch.nn.functional as F
 
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     for batch, kernels, out, channels, k, height, width in (
         (2, 4, 6, 3, 3, 5, 7),
         (1, 2, 3, 4, 1, 4, 4),

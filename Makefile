@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book test lint format clean help FORCE
+.PHONY: book test student solutions lint format clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -29,6 +29,12 @@ book: .venv/book  ## build the book and print where its first page is
 # Two processes, since each has one thread; a file stays with one of them, which shares what its tests share.
 test: .venv/dev book lint  ## build the book, lint, and run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+student: .venv/dev  ## write the notebooks to hand out, without solutions, to _build/student
+	@$(BIN)/python book/tools/exercises.py student
+
+solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
+	@$(BIN)/python book/tools/exercises.py solutions
 
 lint: .venv/dev  ## check style and format
 	$(BIN)/ruff check .

@@ -98,8 +98,8 @@ def test_grade_asks_about_other_numbers_and_leaves_the_readers_alone():
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.rand(2))
     of_one_shape = [x for x in seen if x.shape == seen[0].shape]
-    assert len(of_one_shape) == 3
+    assert len(of_one_shape) == 2
     assert not torch.equal(of_one_shape[0], of_one_shape[1])
     check("05.3", mix_outputs)
     check("05.3", mix_outputs)
-    assert torch.equal(seen[-1], seen[-1 - len(seen) // 5]), "outside of grade, the numbers are the same each time"
+    assert torch.equal(seen[-1], seen[-1 - len(seen) // 4]), "outside of grade, the numbers are the same each time"

@@ -87,13 +87,13 @@ def check(exercise: str, answer: object) -> Verdict:
 def grade(exercise: str, answer: object) -> None:
     """Accept a right answer in silence: the hidden test of the notebooks that are handed in.
 
-    The answer is checked three times. Where a check draws random numbers, these are other ones each time.
+    The answer is checked twice: with the numbers that ``check`` draws, and with others.
 
     Raises:
         AssertionError: with the hint, if the answer is wrong or missing.
         ValueError: if there is no such exercise.
     """
-    for shift in range(3):
+    for shift in range(2):
         with _watch.other_numbers(shift):
             verdict = check(exercise, answer)
         if not verdict.passed:

@@ -1,0 +1,265 @@
+"""What a class gets: notebooks without solutions, the teacher's with hidden tests, and nbgrader that marks them."""
+
+import ast
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import exercises
+import nbformat
+import pytest
+from conftest import NOTEBOOKS
+from exercises import CONFIG, KINDS, RUBRICS, BadSource, parse, read, students, teachers
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@cache
+def found(path) -> list[exercises.Exercise]:
+    return exercises.exercises(path)
+
+
+@cache
+def solved(path) -> nbformat.NotebookNode:
+    return teachers(path)
+
+
+@cache
+def handed_out(path) -> nbformat.NotebookNode:
+    return students(solved(path))
+
+
+def graded(notebook, id) -> nbformat.NotebookNode:
+    """The cell of a mark of nbgrader's."""
+    [cell] = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade_id") == id]
+    return cell
+
+
+def normalised(line) -> str:
+    return re.sub(r"\s+", "", line)
+
+
+@each_notebook
+def test_no_solution_is_handed_out(path):
+    notebook = handed_out(path)
+    everything = normalised(nbformat.writes(notebook).replace("\\n", "\n").replace('\\"', '"'))
+    assert not re.search(r"<summary>Solution|BEGINSOLUTION|HIDDENTESTS|\*\*Solution", everything)
+    chapter = read(path)
+    for exercise in found(path):
+        elsewhere = normalised("".join(c.source for i, c in enumerate(chapter.cells) if i != exercise.solution))
+        lines = [*(exercise.code or "").splitlines(), *exercise.text.splitlines()]
+        lines = [line for line in map(normalised, lines) if len(line) >= 12]
+        assert lines
+        assert [line for line in lines if line in everything and line not in elsewhere] == []
+
+
+@each_notebook
+def test_what_is_handed_out_is_the_chapter_and_runs_where_it_runs(path):
+    chapter, notebook = read(path), handed_out(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata == chapter.metadata
+    assert not [cell for cell in notebook.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
+    assert not re.search(r"colab\.research\.google\.com|\]\(\.\./", nbformat.writes(notebook))
+    replaced = {i for e in found(path) for i in (e.heading, e.stub, e.solution)} | {0}
+    there = f"]({exercises.ADDRESS}/blob/main/"
+    kept = {c.id: c.source.replace("](../", there) for i, c in enumerate(chapter.cells) if i not in replaced}
+    assert {cell.id: cell.source for cell in notebook.cells if cell.id in kept} == kept
+    assert sum("pip install" in cell.source for cell in notebook.cells) == 1
+
+
+@each_notebook
+def test_points_are_those_of_the_kinds_and_what_tests_do_not_give_a_reader_does(path):
+    marks = {cell.metadata.nbgrader.grade_id: cell for cell in handed_out(path).cells if "nbgrader" in cell.metadata}
+    for exercise in found(path):
+        kind = KINDS[exercise.kind]
+        assert f"({exercise.kind}, {kind.points} points)" in marks[f"exercise-{exercise.slug}"].source
+        given = {name: marks.get(f"{name}-{exercise.slug}") for name in ("test", "text")}
+        assert (given["test"].metadata.nbgrader.points if given["test"] else 0) == kind.automatic
+        assert (given["text"].metadata.nbgrader.points if given["text"] else 0) == kind.manual
+        assert sorted(RUBRICS.get(exercise.kind, {})) == list(range(kind.manual + 1 if kind.manual else 0))
+
+
+@pytest.mark.parametrize(
+    ("path", "exercise"),
+    [pytest.param(p, e, id=e.id) for p in NOTEBOOKS for e in exercises.exercises(p) if KINDS[e.kind].automatic],
+)
+def test_solution_passes_its_hidden_test_and_the_stub_does_not(path, exercise):
+    """After nothing but the chapter's imports, as the book's tests have it."""
+    imports = []
+    for cell in read(path).cells:
+        if cell.cell_type == "code":
+            imports += [n for n in ast.walk(parse(cell.source)) if isinstance(n, ast.Import | ast.ImportFrom)]
+    test = graded(solved(path), f"test-{exercise.slug}").source
+    assert "BEGIN HIDDEN TESTS" in test
+    for notebook, passes in (solved(path), True), (handed_out(path), False):
+        names = {}
+        exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+        exec(graded(notebook, f"answer-{exercise.slug}").source, names)
+        if passes:
+            exec(test, names)
+        else:
+            with pytest.raises(AssertionError, match="No answer yet"):
+                exec(test, names)
+
+
+def edited(edit) -> tuple[Path, nbformat.NotebookNode]:
+    """Chapter 05, whose exercises begin at cell 73 or so, with `edit` done to the cells of exercise 5.3."""
+    path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
+    notebook = deepcopy(read(path))
+    at = found(path)[2]
+    edit(notebook.cells, at)
+    return path, notebook
+
+
+def forget_the_solution(cells, at):
+    del cells[at.solution]
+
+
+def leave_it_empty(cells, at):
+    cells[at.solution].source = "<details><summary>Solution</summary>\n\n</details>"
+
+
+def solve_twice(cells, at):
+    cells.insert(at.solution, nbformat.v4.new_markdown_cell(cells[at.solution].source))
+
+
+def forget_the_heading(cells, at):
+    cells[at.heading].source = "## Something else"
+
+
+def number_it_twice(cells, at):
+    cells[at.heading].source = cells[at.heading].source.replace("5.3", "5.2")
+    cells[at.stub].source = cells[at.stub].source.replace("05.3", "05.4")
+
+
+def call_it_otherwise(cells, at):
+    cells[at.heading].source = cells[at.heading].source.replace("(code)", "(coding)")
+
+
+def check_another(cells, at):
+    cells[at.stub].source = cells[at.stub].source.replace("05.3", "05.4")
+
+
+def check_nothing(cells, at):
+    cells[at.stub].source = "1 + 1"
+
+
+def solve_in_two_blocks(cells, at):
+    cells[at.solution].source = cells[at.solution].source.replace("</details>", "```python\nx = 1\n```\n\n</details>")
+
+
+@pytest.mark.parametrize(
+    ("edit", "where", "what"),
+    [
+        (forget_the_solution, "heading", "0 folded solutions"),
+        (leave_it_empty, "heading", "folded solutions"),
+        (solve_twice, "heading", "2 folded solutions"),
+        (forget_the_heading, "solution", "no exercise above it"),
+        (number_it_twice, "stub", "is not of exercise 05.2"),
+        (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
+        (check_another, "stub", "is not of exercise 05.3"),
+        (check_nothing, "heading", "0 cells end with quiz"),
+        (solve_in_two_blocks, "solution", "2 blocks of Python"),
+    ],
+)
+def test_a_bad_exercise_is_named_before_anything_is_written(edit, where, what, tmp_path):
+    path, notebook = edited(edit)
+    source = tmp_path / "notebooks" / path.name
+    source.parent.mkdir()
+    nbformat.write(notebook, source)
+    before = tmp_path / "student"
+    before.mkdir()
+    (before / "old").touch()
+    with pytest.raises(BadSource, match=re.escape(what)) as caught:
+        exercises.write("student", before, [NOTEBOOKS[0], source])
+    id = read(path).cells[getattr(found(path)[2], where)].id
+    assert str(caught.value).startswith(f"{path.name}, cell ")
+    assert f"({id})" in str(caught.value)
+    assert [file.name for file in before.iterdir()] == ["old"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["notebooks", "student"]
+
+
+def test_exercises_out_of_order_are_named():
+    path, notebook = edited(lambda cells, at: cells.insert(at.heading, deepcopy(cells[at.heading])))
+    with pytest.raises(BadSource, match="0 cells end with"):
+        exercises.exercises(path, notebook)
+    chapter = read(path)
+    first, second = found(path)[:2]
+    again = chapter.cells[first.heading : second.heading]
+    chapter = deepcopy(chapter)
+    chapter.cells[second.heading : second.heading] = deepcopy(again)
+    with pytest.raises(BadSource, match=r"exercise 05\.1, where 05\.2 should be"):
+        exercises.exercises(path, chapter)
+
+
+def test_both_folders_are_written_whole_and_hold_nothing_else(tmp_path):
+    names = [path.name for path in NOTEBOOKS]
+    for what, others in ("student", []), ("solutions", [CONFIG.name]):
+        (tmp_path / what).mkdir()
+        (tmp_path / what / "left over").touch()
+        exercises.write(what, tmp_path / what)
+        assert sorted(file.name for file in (tmp_path / what).iterdir()) == sorted(names + others)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_nbgrader_refuses_the_teachers_notebook_without_its_configuration():
+    from nbgrader.preprocessors import ClearSolutions
+
+    with pytest.raises(RuntimeError, match="Solution region detected in a non-solution cell"):
+        ClearSolutions().preprocess(deepcopy(solved(NOTEBOOKS[0])), {})
+
+
+def test_a_class_is_marked_by_nbgrader(tmp_path):
+    """Released, handed in and autograded with the commands of the teaching guide: five exercises, one of each fate."""
+    path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
+    notebook = deepcopy(solved(path))
+    imports = nbformat.v4.new_code_cell("import torch\n\nfrom eamlib.exercises import check", id="imports")
+    notebook.cells = [notebook.cells[0], imports, *(cell for cell in notebook.cells if "nbgrader" in cell.metadata)]
+    shutil.copy(CONFIG, tmp_path)
+    source = tmp_path / "source" / "week" / path.name
+    source.parent.mkdir(parents=True)
+    nbformat.write(notebook, source)
+    nbgrader(tmp_path, "generate_assignment", "week")
+    released = read(tmp_path / "release" / "week" / path.name)
+    assert released == students(notebook)
+
+    submission = deepcopy(released)
+    for id in "text-05-1", "answer-05-2", "answer-05-3":  # right, as far as tests can tell
+        graded(submission, id).source = graded(notebook, id).source
+    # Wrong, and not honest: neither another `check` nor another test may help. 5.5 stays blank.
+    graded(submission, "answer-05-4").source = "fold = torch.nn.Conv2d\ncheck = print"
+    graded(submission, "test-05-4").source = "pass"
+    folder = tmp_path / "submitted" / "ada" / "week"
+    folder.mkdir(parents=True)
+    nbformat.write(submission, folder / path.name)
+    nbgrader(tmp_path, "autograde", "week")
+
+    with closing(sqlite3.connect(tmp_path / "gradebook.db")) as gradebook:
+        grades = gradebook.execute(
+            "SELECT base_cell.name, grade.auto_score, max_score, needs_manual_grade FROM grade "
+            "JOIN base_cell ON base_cell.id = grade.cell_id JOIN grade_cells ON grade_cells.id = grade.cell_id"
+        ).fetchall()
+    assert sorted(grades) == [
+        ("test-05-2", 2, 2, 0),
+        ("test-05-3", 4, 4, 0),
+        ("test-05-4", 0, 4, 0),
+        ("test-05-5", 0, 4, 0),
+        ("text-05-1", None, 2, 1),  # for a reader
+        ("text-05-5", 0, 2, 0),  # nothing to read
+    ]
+
+
+def nbgrader(course, *command):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it calls alembic by its name
+    environment = os.environ | {"PATH": path, "HOME": str(course), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *command], cwd=course, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,44 @@
+"""Every term of the glossary is one that the chapter it names uses."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+GLOSSARY = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
+ENTRIES = re.search(r"```\{glossary\}\n(.*?)\n```", GLOSSARY, re.DOTALL)[1].split("\n\n")
+
+
+def parts(entry: str) -> tuple[list[str], str]:
+    """Its terms, which have a line each, and its explanation."""
+    terms = [line for line in entry.splitlines() if not line.startswith(" ")]
+    return terms, " ".join(line.strip() for line in entry.splitlines() if line.startswith(" "))
+
+
+def prose(chapter: str) -> str:
+    """A chapter's Markdown, one space between words, in small letters."""
+    cells = json.loads((ROOT / "notebooks" / chapter).read_text(encoding="utf-8"))["cells"]
+    text = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return " ".join(text.lower().split())
+
+
+def test_there_are_enough_terms_and_none_twice():
+    terms = [term for entry in ENTRIES for term in parts(entry)[0]]
+    assert len(ENTRIES) >= 60
+    assert len(terms) == len(set(terms))
+
+
+def test_terms_are_in_order():
+    first = [parts(entry)[0][0].lower() for entry in ENTRIES]
+    assert first == sorted(first)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.splitlines()[0])
+def test_a_term_occurs_in_its_chapter(entry):
+    terms, explanation = parts(entry)
+    assert 1 <= len(re.findall(r"[.:!?](?:\s|$)", re.sub(r"\[Chapter.*", "", explanation))) <= 4
+    [chapter] = re.findall(r"\[Chapter \d\d\]\(\.\./notebooks/(.*?)\)\.$", explanation)
+    text = prose(chapter)
+    # Of several words for one thing, a chapter may use one.
+    assert any(re.search(rf"\b{re.escape(term.lower())}", text) for term in terms), f"{terms} in {chapter}"

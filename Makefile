@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book test student solutions lint format clean help FORCE
+.PHONY: book test student solutions lint links format clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -36,9 +36,13 @@ student: .venv/dev  ## write the notebooks to hand out, without solutions, to _b
 solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
 	@$(BIN)/python book/tools/exercises.py solutions
 
-lint: .venv/dev  ## check style and format
+lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+links: book  ## ask every external address on the pages whether it answers; needs a network
+	$(BIN)/jupyter-book build . --builder linkcheck
 
 format: .venv/dev  ## format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix .

@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book test student solutions lint links format clean help FORCE
+.PHONY: book test student solutions lint links format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -48,6 +48,9 @@ format: .venv/dev  ## format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
+address:  ## give the repository another address, wherever it stands: make address URL=https://github.com/me/fork
+	@$(PYTHON) book/tools/address.py "$(URL)"
 
 clean:  ## remove all that was made
 	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache

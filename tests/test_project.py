@@ -25,15 +25,18 @@ def repository_files() -> list[Path]:
     return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
 
 
+# As GitHub, Colab and Binder write it.
+MENTION = re.compile(r"(?:github(?:usercontent)?\.com|colab\.research\.google\.com/github|/gh)/([\w-]+/[\w.-]*[\w-])")
+
+
 def test_repository_address_is_the_same_everywhere():
     repository = ADDRESS.removeprefix("https://github.com/")
-    wrong = [
-        f"{path.relative_to(ROOT)}: {mention[0]}"
-        for path in repository_files()
-        if path.suffix in {".md", ".ipynb", ".py", ".yml", ".toml", ".cff", ".txt"}
-        for mention in re.finditer(r"github(?:\.com)?/([\w-]+/[\w-]+)", path.read_text(encoding="utf-8"))
-        if re.search(r"\beamlib\b|\beam-book\b", mention[1]) and mention[1] != repository
-    ]
+    wrong = []
+    for path in repository_files():
+        if path.suffix in {".md", ".ipynb", ".py", ".yml", ".toml", ".cff", ".txt", ".html", ".json", ".sh", ""}:
+            text = re.sub(r"([\w-]+)\.github\.io/", r"github.com/\1/", path.read_text(encoding="utf-8"))
+            ours = [mention for mention in MENTION.findall(text) if re.search(r"\beamlib\b|\beam-book\b", mention)]
+            wrong += [f"{path.relative_to(ROOT)}: {mention}" for mention in ours if mention != repository]
     assert not wrong
 
 

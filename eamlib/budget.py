@@ -62,10 +62,15 @@ def budget(name: str | None = None) -> Budget:
 
 
 def announce() -> None:
-    """Print which device and budget the cells that train will take and, without a GPU, how Colab gives one."""
+    """Print which device and budget training takes here and, without a GPU, how Colab gives one.
+
+    Example:
+        >>> announce()
+        Training takes ...
+    """
     effort = f"at budget {budget().name}"
     if torch.cuda.is_available():
-        print(f"{torch.cuda.get_device_name()}: what trains here uses it, {effort}.")
+        print(f"Training takes the {torch.cuda.get_device_name()}, {effort}.")
     else:
-        print(f"No GPU here: what trains uses the CPU, {effort}. Every cell runs; the nets are small and learn less.")
+        print(f"Training takes the CPU, since there is no GPU, {effort}. Every cell runs; what is trained is smaller.")
         print("For a GPU on Colab: Runtime → Change runtime type → T4 GPU, then Runtime → Run all.")

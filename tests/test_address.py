@@ -51,11 +51,13 @@ def test_every_place_is_changed_and_back(copy):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "me/fork", "http://github.com/me/fork", "https://github.com/me", f"{NEW}/tree", f"{NEW}.git"]
+    "wrong",
+    ["", "me/fork", "http://github.com/me/fork", "https://github.com/me", f"{NEW}/tree", f"{NEW}.git"],
 )
-def test_what_is_no_address_is_refused_before_anything_is_written(copy, wrong):
-    before = (copy / "pyproject.toml").read_bytes()
+def test_what_is_no_address_is_refused_before_anything_is_written(tmp_path, wrong):
+    before = (ROOT / "pyproject.toml").read_bytes()
+    (tmp_path / "pyproject.toml").write_bytes(before)
     command = [sys.executable, ROOT / "book" / "tools" / "address.py", wrong]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "allowed: https://github.com/OWNER/NAME" in done.stderr
-    assert (copy / "pyproject.toml").read_bytes() == before
+    assert (tmp_path / "pyproject.toml").read_bytes() == before

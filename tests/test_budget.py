@@ -35,7 +35,7 @@ def test_without_a_gpu_the_reader_hears_of_it_and_where_to_get_one(monkeypatch, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     announce()
     said = capsys.readouterr().out
-    assert "No GPU" in said and "budget smoke" in said and "Change runtime type" in said
+    assert "no GPU" in said and "budget smoke" in said and "Change runtime type" in said
 
 
 def test_with_a_gpu_its_name_and_the_budget_are_said(monkeypatch, capsys):
@@ -43,4 +43,4 @@ def test_with_a_gpu_its_name_and_the_budget_are_said(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     announce()
-    assert capsys.readouterr().out == "Tesla T4: what trains here uses it, at budget full.\n"
+    assert capsys.readouterr().out == "Training takes the Tesla T4, at budget full.\n"

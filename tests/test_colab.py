@@ -118,8 +118,8 @@ def versions(python) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def execute(colab, repository):
-    """A function that executes a notebook in an empty folder and returns it."""
+def environment(repository):
+    """The variables of a process there: nothing of ours, and the repository's address leads to the copy."""
     ours = "PYTHON", "JUPYTER", "MPL"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {"EAMLIB_BUDGET": "smoke", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
@@ -128,7 +128,14 @@ def execute(colab, repository):
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": ADDRESS,
+        "PATH": f"{HERE / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
+    return environment
+
+
+@pytest.fixture(scope="module")
+def execute(colab, environment):
+    """A function that executes a notebook in an empty folder and returns it."""
 
     def execute(notebook: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
         file = HERE / "content" / name / f"{name}.ipynb"
@@ -169,3 +176,21 @@ def test_set_up_cell_adds_and_changes_nothing(set_up):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, set_up, execute):
     execute(nbformat.read(path, as_version=4), path.stem)
+
+
+def test_script_for_colabs_image_tells_what_fails_and_what_changed(set_up, environment, tmp_path):
+    """The weekly build runs it in the image; here it has our likeness of it, in which a package is removed at last."""
+    cells = {"good": ["import eamlib"], "bad": ["%pip uninstall --quiet --yes einops", "1 / 0"]}
+    for name, sources in cells.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    content = tmp_path / "content"
+    content.mkdir()
+    script = "bash", ROOT / "tests" / "in_colab.sh"
+    said = run(*script, tmp_path / "good.ipynb", cwd=content, env=environment)
+    assert "Failed: none" in said and "set-up cell: nothing" in said
+    assert "einops==0.8.2" in (content / "colab" / "packages.txt").read_text().split()
+    command = [*map(str, script), str(tmp_path / "good.ipynb"), str(tmp_path / "bad.ipynb")]
+    done = subprocess.run(command, cwd=content, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Failed: bad.ipynb" in done.stdout and "set-up cell: einops==0.8.2" in done.stdout

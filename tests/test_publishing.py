@@ -40,6 +40,7 @@ def test_workflows_are_as_github_wants_them():
     files = [str(path) for path in sorted(ROOT.glob(".github/workflows/*.yml"))]
     check("check-jsonschema", "--builtin-schema=vendor.github-workflows", *files)
     check("check-jsonschema", "--builtin-schema=vendor.dependabot", ".github/dependabot.yml")
+    check("check-jsonschema", "--builtin-schema=vendor.citation-file-format", "CITATION.cff")
 
 
 def test_workflows_hold_for_actionlint():

@@ -1,0 +1,133 @@
+"""What the teaching guide says of the exercises, and the exam that it prints: taken from the sources, when it is built."""
+
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+TOOLS = Path(__file__).parents[1] / "tools"
+sys.path.append(str(TOOLS))
+
+import exam  # noqa: E402
+import exercises  # noqa: E402
+
+
+def setup(app):
+    for name, directive in {
+        "exercise-kinds": Kinds,
+        "exercise-rubrics": Rubrics,
+        "exercise-table": Table,
+        "syllabus": Syllabus,
+        "exam": Exam,
+    }.items():
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class Generated(SphinxDirective):
+    """A directive that stands for Markdown."""
+
+    def run(self):
+        for source in (*exercises.NOTEBOOKS, *TOOLS.iterdir(), __file__):
+            self.env.note_dependency(str(source))
+        into = nodes.Element()
+        self.state.nested_parse(StringList(self.markdown().splitlines(), self.name), self.content_offset, into)
+        return into.children
+
+    def markdown(self) -> str:
+        raise NotImplementedError
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def given(kind: exercises.Kind) -> str:
+    """Who gives the points: "4 by tests, 2 by a reader"."""
+    parts = {"tests": kind.automatic, "a reader": kind.manual}
+    return ", ".join(f"{points} by {who}" for who, points in parts.items() if points)
+
+
+class Kinds(Generated):
+    """What an exercise of each kind counts."""
+
+    def markdown(self):
+        rows = [[f"*{name}*", kind.points, given(kind), kind.minutes] for name, kind in exercises.KINDS.items()]
+        return table(["kind", "points", "given", "minutes"], rows)
+
+
+class Rubrics(Generated):
+    """What a reader gives points for."""
+
+    def markdown(self):
+        names = list(exercises.RUBRICS)
+        levels = exercises.RUBRICS[names[0]]
+        rows = [[points, *(exercises.RUBRICS[name][points] for name in names)] for points in levels]
+        return table(["points", *(f"*{name}*" for name in names)], rows)
+
+
+class Table(Generated):
+    """Every exercise, a chapter a row."""
+
+    def markdown(self):
+        rows, sums = [], [0, 0, 0, 0]
+        for path in exercises.NOTEBOOKS:
+            found = exercises.exercises(path)
+            kinds = [exercises.KINDS[exercise.kind] for exercise in found]
+            numbers = [
+                ", ".join(exercise.id[3:] for exercise in found if exercise.kind == name) or "–"
+                for name in exercises.KINDS
+            ]
+            sizes = [len(found), sum(k.automatic for k in kinds), sum(k.manual for k in kinds)]
+            sizes.append(sum(k.minutes for k in kinds))
+            sums = [a + b for a, b in zip(sums, sizes, strict=True)]
+            link = f"[{path.stem[:2]}](../notebooks/{path.name})"
+            rows.append([link, *numbers, f"{sizes[1]} + {sizes[2]}", sizes[3]])
+        count, tests, reader, minutes = sums
+        rows.append(["all", f"{count} exercises", "", "", "", f"{tests} + {reader}", f"{minutes} ({minutes / 60:.0f} h)"])
+        return table(["chapter", *exercises.KINDS, "points: tests + reader", "minutes"], rows)
+
+
+class Syllabus(Generated):
+    """Weeks, a line each: chapters | lecture | exercises in the lab | what may be skipped. The rest is homework."""
+
+    has_content = True
+
+    def markdown(self):
+        of_chapter = {path.stem[:2]: exercises.exercises(path) for path in exercises.NOTEBOOKS}
+        rows, left = [], set(of_chapter)
+        for week, line in enumerate(self.content, start=1):
+            chapters, lecture, lab, skipped = (part.strip() for part in line.split("|"))
+            found = [exercise for chapter in chapters.split() for exercise in of_chapter[chapter]]
+            in_lab = set(lab.split())
+            if unknown := in_lab - {name(exercise) for exercise in found}:
+                raise ExtensionError(f"syllabus, week {week}: {unknown} is no exercise of chapters {chapters}")
+            left -= set(chapters.split())
+            at_home = [exercise for exercise in found if name(exercise) not in in_lab]
+            parts = [[e for e in found if name(e) in in_lab], at_home]
+            rows.append([week, chapters.replace(" ", ", "), lecture, *map(listed, parts), skipped])
+        if left:
+            raise ExtensionError(f"syllabus: chapters {sorted(left)} are in no week")
+        return table(["week", "chapters", "lecture", "lab", "homework", "may be skipped"], rows)
+
+
+def name(exercise: exercises.Exercise) -> str:
+    return re.sub("^0", "", exercise.id)
+
+
+def listed(part: list[exercises.Exercise]) -> str:
+    kinds = [exercises.KINDS[exercise.kind] for exercise in part]
+    points, minutes = sum(kind.points for kind in kinds), sum(kind.minutes for kind in kinds)
+    return f"{', '.join(map(name, part))} ({points} points, {minutes} min)"
+
+
+class Exam(Generated):
+    """The exam of seed 0, its answers folded away."""
+
+    def markdown(self):
+        return exam.exam(0, answers=True)

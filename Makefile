@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book test student solutions lint links format address clean help FORCE
+.PHONY: book pdf browser test student solutions lint links format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -35,6 +35,13 @@ student: .venv/dev  ## write the notebooks to hand out, without solutions, to _b
 
 solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
 	@$(BIN)/python book/tools/exercises.py solutions
+
+pdf: browser .venv/dev book  ## print the book and its cheat sheet as PDF; needs Chromium or Chrome
+	$(BIN)/python book/tools/pdf.py
+
+# Asked first, with nothing but Python: whoever has no browser is told before minutes of work.
+browser:
+	@$(PYTHON) book/tools/browser.py
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

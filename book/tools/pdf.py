@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"
 PDF = ROOT / "_build" / "pdf"
 BOOK, SHEET = PDF / "convolution-attention-redundancy.pdf", PDF / "cheat-sheet.pdf"
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+ADDRESS = CITATION["repository-code"]
 SHEET_PAGE = "book/cheat_sheet"
 LANGUAGE = "en-GB"
 SHORT = 24  # lines of code that are kept on one page
@@ -62,6 +64,8 @@ NUMBER = """
     for (const [target, page] of Object.entries(arguments[0]))
         document.querySelector(`.contents a[href="#${CSS.escape(target)}"] ~ .number`).textContent = page;
 """
+# What has hardly a colour of its own in code, and makes four fifths of its elements: each would be one in the PDF.
+PLAIN = re.compile(r'<span class="(?:n|nn|o|p|w)">([^<]*)</span>')
 
 
 class Unprintable(Exception):
@@ -78,7 +82,8 @@ def main() -> None:
         with browser.started() as chromium:
             page = joined(HTML, root, parts, PDF, title, cover(title, author))
             write(BOOK, printed(chromium, page, PDF / "book.html"), title, author)
-            page = sheet(HTML, SHEET_PAGE, PDF, f"{title}: the cheat sheet")
+            footer = f"{title} · {ADDRESS} · CC BY 4.0"
+            page = sheet(HTML, SHEET_PAGE, PDF, f"{title}: the cheat sheet", footer)
             one = printed(chromium, page, PDF / "cheat_sheet.html")
             if (pages := len(pikepdf.open(io.BytesIO(one)).pages)) != 1:
                 raise Unprintable(f"The cheat sheet has {pages} pages. It must fit on one: shorten {SHEET_PAGE}.md.")
@@ -130,11 +135,13 @@ def joined(folder: Path, root: str, parts: list[tuple[str, list[str]]], into: Pa
     return document(folder, pages, into, title, str(body), "\n".join(headers))
 
 
-def sheet(folder: Path, page: str, into: Path, title: str) -> str:
+def sheet(folder: Path, page: str, into: Path, title: str, footer: str) -> str:
     """One page of a built book by itself, links to others taken out."""
     alone = article(folder, page, {page: name_of(page)}, into)
     alone["class"] = "sheet"
-    return document(folder, [page], into, title, str(alone), "@page { size: A4 landscape; margin: 8mm }")
+    footer = json.dumps(footer, ensure_ascii=False)
+    paper = f"@page {{ size: A4 landscape; margin: 8mm 8mm 11mm; @bottom-center {{ content: {footer} }} }}"
+    return document(folder, [page], into, title, str(alone), paper)
 
 
 def name_of(page: str) -> str:
@@ -143,11 +150,11 @@ def name_of(page: str) -> str:
 
 def article(folder: Path, page: str, names: dict[str, str], into: Path) -> Tag:
     """What a built page says, made ready for paper; its ids begin with the page's name."""
-    soup = BeautifulSoup((folder / f"{page}.html").read_text(encoding="utf-8"), "html.parser")
+    soup = BeautifulSoup(PLAIN.sub(r"\1", (folder / f"{page}.html").read_text(encoding="utf-8")), "html.parser")
     found = soup.select_one("article")
     found.attrs = {"id": names[page], "class": "page"}
-    for quiz in found.select(".cell"):
-        on_paper(soup, quiz)
+    for cell in found.select(".cell"):
+        ask_on_paper(cell)
     for useless in found.select(".headerlink, .toctree-wrapper, noscript, button, .verdict-open"):
         useless.decompose()
     for badge in found.select('p a[href^="https://colab.research.google.com"]'):
@@ -167,11 +174,10 @@ def article(folder: Path, page: str, names: dict[str, str], into: Path) -> Tag:
     return found
 
 
-def on_paper(soup: BeautifulSoup, cell: Tag) -> None:
-    """Replace the output of a cell that shows a quiz: the questions, what there is to choose from, no solution."""
-    asked = re.search(r'^quiz\("([\d.]+)"\)', cell.get_text().strip(), re.MULTILINE)
-    output = cell.select_one(".cell_output")
-    if not asked or not output:
+def ask_on_paper(cell: Tag) -> None:
+    """Replace a cell that shows a quiz: the questions, what there is to choose from, no solution."""
+    asked = re.fullmatch(r'quiz\("([\d.]+)"\)', (cell.select_one(".cell_input") or cell).get_text().strip())
+    if not asked:
         return
     items = []
     for question in QUIZZES[asked[1]]:
@@ -182,7 +188,7 @@ def on_paper(soup: BeautifulSoup, cell: Tag) -> None:
             choices = "".join(f"<li>{html.escape(str(answer['answer']))}</li>" for answer in question["answers"])
             item += f'<ol class="choices">{choices}</ol>'
         items.append(f"{item}</li>")
-    output.replace_with(BeautifulSoup(f'<ol class="questions">{"".join(items)}</ol>', "html.parser"))
+    cell.replace_with(BeautifulSoup(f'<ol class="questions">{"".join(items)}</ol>', "html.parser"))
 
 
 def relocate(element: Tag, folder: Path, page: str, names: dict[str, str], into: Path) -> None:
@@ -214,7 +220,9 @@ def relocate(element: Tag, folder: Path, page: str, names: dict[str, str], into:
 
 def line_of_contents(heading: Tag, target: str, kind: str) -> BeautifulSoup:
     """A link to a heading, and room for its page's number."""
-    line = f'<p class="{kind}"><a href="#{target}">{heading.decode_contents()}</a><span></span><b class="number"></b></p>'
+    line = (
+        f'<p class="{kind}"><a href="#{target}">{heading.decode_contents()}</a><span></span><b class="number"></b></p>'
+    )
     soup = BeautifulSoup(line, "html.parser")
     for inner in soup.a.select("a"):
         inner.unwrap()
@@ -232,16 +240,11 @@ def check_links(body: Tag) -> None:
         raise Unprintable("Links of the book in one page: " + "; ".join(wrong))
 
 
-# What has hardly a colour of its own in code, and makes four fifths of its elements: each would be one in the PDF.
-PLAIN = re.compile(r'<span class="(?:n|nn|o|p|w)">([^<]*)</span>')
-
-
 def document(folder: Path, pages: list[str], into: Path, title: str, body: str, style: str) -> str:
     """A page around ``body``, with the style sheet for paper and the mathematics of the built pages."""
     up = posixpath.relpath(folder.resolve().as_posix(), into.resolve().as_posix())
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf").as_uri()
     css = (Path(__file__).with_name("pdf.css").read_text(encoding="utf-8")).replace("FONTS", fonts)
-    body = PLAIN.sub(r"\1", body)
     return (
         f'<!doctype html><html lang="{LANGUAGE}" data-theme="light"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title>"
@@ -271,11 +274,9 @@ def cover(title: str, author: str) -> str:
     facts = json.loads((HTML / "execution.json").read_text(encoding="utf-8"))
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    home = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    subtitle = home["title"].removeprefix(title).lstrip(": ")
+    subtitle = CITATION["title"].removeprefix(title).lstrip(": ")
     figure = next(HTML.glob("_images/lineage*.png"), None)
     of = f" from commit {commit.replace('-dirty', ', with changes')}" if commit else ""
-    address = home["repository-code"]
     return f"""<div class="cover" id="cover">
         <p class="title">{html.escape(title)}</p><p class="subtitle">{html.escape(subtitle)}</p>
         {f'<img src="../html/_images/{figure.name}" alt="From the standard convolution to EAM">' if figure else ""}
@@ -283,7 +284,7 @@ def cover(title: str, author: str) -> str:
         <p>Printed {date.today().strftime("%d %B %Y").lstrip("0")}{of}.<br>
         Its code was run on {html.escape(facts["device"])}, budget <code>{facts["budget"]}</code>,
         with PyTorch {facts["torch"]} and Python {facts["python"]}.</p>
-        <p>The book, to read on a screen and to run: <a href="{address}">{address}</a><br>
+        <p>The book, to read on a screen and to run: <a href="{ADDRESS}">{ADDRESS}</a><br>
         Text and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. Code: MIT.</p>
         </div>"""
 

@@ -240,7 +240,7 @@ def test_the_example_of_the_sheet_runs():
 @chromium.NEEDED
 def test_the_sheet_is_one_page(html, chrome, tmp_path, rows):
     page = pdf.sheet(html, pdf.SHEET_PAGE, tmp_path, "The sheet", "its foot")
-    printed = pypdf.PdfReader(io.BytesIO(pdf.printed(chrome, page, tmp_path / "sheet.html")))
+    printed = pypdf.PdfReader(io.BytesIO(pdf.printed(chrome, page, tmp_path / "sheet.html", pdf.SHEET_WIDTH)))
     [paper] = printed.pages
     assert sorted(float(side) for side in paper.mediabox[2:]) == pytest.approx([595, 842], abs=1)
     text = paper.extract_text()

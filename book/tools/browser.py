@@ -45,9 +45,10 @@ def started() -> Iterator:
     """A browser that can reach nothing but this machine.
 
     Raises:
-        NoBrowser: if there is none, or if it is too old.
+        NoBrowser: if there is none, it is too old, or there is nothing to drive it with.
     """
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
 
     options = webdriver.ChromeOptions()
     options.binary_location = find()
@@ -57,8 +58,15 @@ def started() -> Iterator:
     options.add_argument("--disable-background-networking")
     options.add_argument("--allow-file-access-from-files")  # the mathematics' fonts are files
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    # Where there is no ChromeDriver, selenium fetches the one that fits.
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    # Where there is no ChromeDriver, selenium fetches the one that fits, from a network.
+    os.environ.setdefault("SE_AVOID_STATS", "true")
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    try:
+        driver = webdriver.Chrome(options=options, service=service)
+    except WebDriverException as error:
+        raise NoBrowser(
+            f"{options.binary_location} cannot be driven. {error.msg} On Debian: chromium-driver"
+        ) from error
     try:
         version = driver.capabilities["browserVersion"]
         if int(version.split(".")[0]) < OLDEST:

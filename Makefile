@@ -49,7 +49,7 @@ lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/codespell
 
 links: book  ## ask every external address on the pages whether it answers; needs a network
-	$(BIN)/jupyter-book build . --builder linkcheck
+	$(BIN)/jupyter-book build . --builder custom --custom-builder linkcheck
 
 format: .venv/dev  ## format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix .

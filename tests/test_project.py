@@ -63,6 +63,19 @@ def test_citation_is_of_this_version():
     assert str(citation["version"]) == PROJECT["project"]["version"]
 
 
+def test_the_changelog_has_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)", changelog, re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
+    assert headings[1].startswith(f"[{PROJECT['project']['version']}]")
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)", changelog, re.MULTILINE)) <= kinds
+    links = dict(re.findall(r"^(\[\S+\]): (\S+)", changelog, re.MULTILINE))
+    assert links.keys() == {heading.split(" - ")[0] for heading in headings}
+    assert all(link.startswith(ADDRESS) for link in links.values())
+
+
 def test_no_file_is_big():
     limit, of_weights = 1_000_000, 3_000_000
     files = {path.relative_to(ROOT): path.stat().st_size for path in repository_files()}

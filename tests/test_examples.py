@@ -44,13 +44,10 @@ def test_the_examples_that_run_elsewhere_exist():
 def test_the_reference_lists_what_is_public(html):
     with (html / "objects.inv").open("rb") as file:
         inventory = InventoryFile.load(file, "", lambda base, target: target)
-    listed = {
-        name
-        for kind in ("py:function", "py:class", "py:exception")
-        for name, (_, _, place, _) in inventory.get(kind, {}).items()
-        if place.startswith("book/api/")
-    }
-    assert listed == DOCUMENTED.keys()
+    # A class has an entry for the file that defines it, too: it leads to the same place.
+    kinds = ("py:function", "py:class", "py:exception")
+    places = {place for kind in kinds for _, _, place, _ in inventory[kind].values()}
+    assert {place.partition("#")[2] for place in places if place.startswith("book/api/")} == DOCUMENTED.keys()
 
 
 def test_the_reference_shows_every_example(html):

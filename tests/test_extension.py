@@ -1,10 +1,17 @@
 """The book's own Sphinx extension, without Sphinx."""
 
 import json
+import re
+import tomllib
 from types import SimpleNamespace
 
 import eambook
 import pytest
+import reference
+from conftest import ROOT
+from sphinx.errors import ExtensionError
+
+from eamlib.__main__ import main
 
 
 @pytest.fixture
@@ -49,6 +56,12 @@ def test_a_change_of_the_budget_makes_a_new_cache(app, monkeypatch):
     assert cache_of(app) != before
 
 
+def test_the_versions_of_all_that_chapters_import_are_noted():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["notebooks"]
+    assert {re.match(r"[\w-]+", requirement)[0] for requirement in wanted} == set(eambook.PACKAGES)
+
+
 def test_outdated_caches_are_removed(app):
     outdated = app.srcdir / "_build" / "executed" / "0123"
     outdated.mkdir(parents=True)
@@ -84,3 +97,22 @@ def test_widgets_leave_no_state_on_a_page(app, monkeypatch):
     monkeypatch.setattr(eambook.NbMetadataCollector, "get_js_files", lambda env, docname: files)
     eambook.drop_widget_state(app, "page", "page.html", {}, None)
     assert files.keys() == {"other"}
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("reproduce",)])
+def test_help_is_what_the_program_prints(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", reference.COLUMNS)
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    assert reference.help_of(main, *command) == capsys.readouterr().out.rstrip()
+
+
+def test_help_of_no_command_fails_the_build():
+    with pytest.raises(ExtensionError, match="there is no command 'trian'"):
+        reference.help_of(main, "trian")
+
+
+def test_the_reference_has_every_command():
+    commands = re.search(r"\{([\w,]+)\}", reference.help_of(main))[1].split(",")
+    page = (ROOT / "book" / "api" / "command_line.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\w+)\n\n```\{command-help\} (\w+)\n", page, re.MULTILINE) == [(c, c) for c in commands]

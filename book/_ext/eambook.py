@@ -5,7 +5,7 @@
 2. In the chapters' portable Markdown, a plain link to a paper becomes a citation as well.
 3. The landing page's figure is drawn by the library that it shows.
 4. The state of widgets, which are dead without a kernel and named anew in every build, is left out.
-5. What ran, when and with what is written down, on the status page and in `execution.json`.
+5. What ran, when and with what is written down in `execution.json`; the status page tells it (status.py).
 """
 
 import hashlib
@@ -19,12 +19,32 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from docutils import nodes
 from myst_nb.sphinx_ import NbMetadataCollector
 from pybtex.database import parse_file
-from sphinx.util.docutils import SphinxDirective
 
-PACKAGES = "torch", "torchvision", "fvcore", "matplotlib", "seaborn", "scikit-learn", "jupyterquiz"
+from eamlib import records
+
+# Whatever a chapter imports: another version may print another number.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "accelerate",
+    "fvcore",
+    "ipywidgets",
+    "jupyterquiz",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pandas",
+    "safetensors",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "seaborn",
+    "tqdm",
+)
 
 
 def setup(app):
@@ -34,7 +54,6 @@ def setup(app):
     app.connect("source-read", add_citations)
     app.connect("html-page-context", drop_widget_state, priority=400)  # before myst-nb, which writes it
     app.connect("build-finished", write_report)
-    app.add_directive("build-facts", BuildFacts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -46,6 +65,8 @@ def describe_build(app, config):
         "device": device,
         "python": platform.python_version(),
     } | {package: version(package) for package in PACKAGES}
+    # Said, but not part of the digest: no result depends on the commit alone.
+    app.build_source = {"commit": records.provenance("cpu")["commit"] or "unknown"}
 
     digest = hashlib.sha256(json.dumps(app.build_facts).encode())
     read = [path for folder in ("eamlib", "results") for path in Path(app.srcdir, folder).rglob("*")]
@@ -111,30 +132,20 @@ def drop_widget_state(app, docname, template, context, doctree):
     NbMetadataCollector.get_js_files(app.env, docname).pop("ipywidgets_state", None)
 
 
-class BuildFacts(SphinxDirective):
-    """List the versions, the device and the date of this build."""
-
-    def run(self):
-        self.env.note_reread()  # the date is another one in every build
-        facts = self.env.app.build_facts | {"date": datetime.now().strftime("%Y-%m-%d %H:%M")}
-        rows = nodes.bullet_list()
-        for name, value in facts.items():
-            row = nodes.paragraph("", f" {value}")
-            row.insert(0, nodes.strong(text=name))
-            rows += nodes.list_item("", row)
-        return [rows]
-
-
 def write_report(app, exception):
     """Write what ran to `execution.json`, beside the pages."""
     if exception:
         return
-    report = app.build_facts | {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "notebooks": {
-            docname: {key: data["exec_data"][key] for key in ("succeeded", "runtime", "method", "mtime")}
-            for docname, data in sorted(NbMetadataCollector.get_doc_data(app.env).items())
-            if "exec_data" in data
-        },
-    }
+    report = (
+        app.build_facts
+        | app.build_source
+        | {
+            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "notebooks": {
+                docname: {key: data["exec_data"][key] for key in ("succeeded", "runtime", "method", "mtime")}
+                for docname, data in sorted(NbMetadataCollector.get_doc_data(app.env).items())
+                if "exec_data" in data
+            },
+        }
+    )
     Path(app.outdir, "execution.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

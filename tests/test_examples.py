@@ -9,6 +9,8 @@ from conftest import ROOT
 from matplotlib import pyplot
 from sphinx.util.inventory import InventoryFile
 
+import eamlib
+
 matplotlib.use("agg")
 
 # They count every network of a paper, which the tests of that paper do as well: their examples run there.
@@ -33,6 +35,16 @@ def checkout(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(DOCUMENTED.keys() - ELSEWHERE))
 def test_example(name, checkout):
     examples.run(name)
+
+
+@pytest.mark.parametrize(
+    ("docstring", "complaint"),
+    [("Example:\n    >>> 1 + 1\n    3", "Expected:\n +3\nGot:\n +2"), ("Text.", "has no example")],
+)
+def test_a_wrong_example_and_a_missing_one_fail(docstring, complaint, monkeypatch):
+    monkeypatch.setattr(eamlib.list_models, "__doc__", docstring)
+    with pytest.raises(AssertionError, match=complaint):
+        examples.run("eamlib.list_models")
 
 
 def test_the_examples_that_run_elsewhere_exist():

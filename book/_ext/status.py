@@ -50,13 +50,13 @@ class RecordedRuns(Written):
 
     def lines(self):
         found = inventory(Path(self.env.srcdir, "results"))
-        yield "| folder | records | device | taken (UTC) |"
+        yield "| `results/` | records | device | taken (UTC) |"
         yield "|---|---|---|---|"
         for folder, records in found.items():
             dates = sorted({record["date"][:10] for record in records})
             when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
             devices = "; ".join(sorted({record["device"] for record in records}))
-            yield f"| `results/{folder}` | {len(records)} | {devices} | {when} |"
+            yield f"| `{folder}` | {len(records)} | {devices} | {when} |"
         yield ""
         yield on_what([record for records in found.values() for record in records])
 

@@ -108,8 +108,8 @@ def test_help_is_what_the_program_prints(command, capsys, monkeypatch):
 
 
 def test_help_of_no_command_fails_the_build():
-    with pytest.raises(ExtensionError, match="there is no command 'trian'"):
-        reference.help_of(main, "trian")
+    with pytest.raises(ExtensionError, match="there is no command 'walk'"):
+        reference.help_of(main, "walk")
 
 
 def test_the_reference_has_every_command():

@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser test student solutions lint links format address clean help FORCE
+.PHONY: book pdf browser test student solutions exam lint links format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -42,6 +42,9 @@ pdf: browser .venv/dev book  ## print the book and its cheat sheet as PDF; needs
 # Asked first, with nothing but Python: whoever has no browser is told before minutes of work.
 browser:
 	@$(PYTHON) book/tools/browser.py
+
+exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEED=7)
+	@$(BIN)/python book/tools/exam.py $(SEED)
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What the teaching guide says of the exercises, and the exam that it prints: taken from the sources, when it is built."""
+"""What the teaching guide says of the exercises, and the exam: made from the sources when the book is built."""
 
 import re
 import sys
@@ -32,7 +32,7 @@ class Generated(SphinxDirective):
     """A directive that stands for Markdown."""
 
     def run(self):
-        for source in (*exercises.NOTEBOOKS, *TOOLS.iterdir(), __file__):
+        for source in (*exercises.NOTEBOOKS, *TOOLS.glob("*.*"), __file__):
             self.env.note_dependency(str(source))
         into = nodes.Element()
         self.state.nested_parse(StringList(self.markdown().splitlines(), self.name), self.content_offset, into)
@@ -65,32 +65,31 @@ class Rubrics(Generated):
     """What a reader gives points for."""
 
     def markdown(self):
-        names = list(exercises.RUBRICS)
-        levels = exercises.RUBRICS[names[0]]
-        rows = [[points, *(exercises.RUBRICS[name][points] for name in names)] for points in levels]
-        return table(["points", *(f"*{name}*" for name in names)], rows)
+        lines = []
+        for kind, levels in exercises.RUBRICS.items():
+            lines += [f"*{kind.capitalize()}*", "", *(f"- **{points}**: {what}" for points, what in levels.items()), ""]
+        return "\n".join(lines)
 
 
 class Table(Generated):
     """Every exercise, a chapter a row."""
 
     def markdown(self):
-        rows, sums = [], [0, 0, 0, 0]
+        rows, everything = [], []
         for path in exercises.NOTEBOOKS:
             found = exercises.exercises(path)
-            kinds = [exercises.KINDS[exercise.kind] for exercise in found]
-            numbers = [
-                ", ".join(exercise.id[3:] for exercise in found if exercise.kind == name) or "–"
-                for name in exercises.KINDS
-            ]
-            sizes = [len(found), sum(k.automatic for k in kinds), sum(k.manual for k in kinds)]
-            sizes.append(sum(k.minutes for k in kinds))
-            sums = [a + b for a, b in zip(sums, sizes, strict=True)]
-            link = f"[{path.stem[:2]}](../notebooks/{path.name})"
-            rows.append([link, *numbers, f"{sizes[1]} + {sizes[2]}", sizes[3]])
-        count, tests, reader, minutes = sums
-        rows.append(["all", f"{count} exercises", "", "", "", f"{tests} + {reader}", f"{minutes} ({minutes / 60:.0f} h)"])
-        return table(["chapter", *exercises.KINDS, "points: tests + reader", "minutes"], rows)
+            numbers = {kind: ", ".join(e.id[3:] for e in found if e.kind == kind) for kind in exercises.KINDS}
+            listed = " · ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
+            rows.append([f"[{path.stem[:2]}](../notebooks/{path.name})", listed, *sizes(found)])
+            everything += found
+        rows.append(["all", f"{len(everything)} exercises", *sizes(everything)])
+        return table(["chapter", "exercises", "points: tests + reader", "minutes"], rows)
+
+
+def sizes(found: list[exercises.Exercise]) -> tuple[str, int]:
+    kinds = [exercises.KINDS[exercise.kind] for exercise in found]
+    points = f"{sum(kind.automatic for kind in kinds)} + {sum(kind.manual for kind in kinds)}"
+    return points, sum(kind.minutes for kind in kinds)
 
 
 class Syllabus(Generated):
@@ -100,7 +99,7 @@ class Syllabus(Generated):
 
     def markdown(self):
         of_chapter = {path.stem[:2]: exercises.exercises(path) for path in exercises.NOTEBOOKS}
-        rows, left = [], set(of_chapter)
+        lines, left = [], set(of_chapter)
         for week, line in enumerate(self.content, start=1):
             chapters, lecture, lab, skipped = (part.strip() for part in line.split("|"))
             found = [exercise for chapter in chapters.split() for exercise in of_chapter[chapter]]
@@ -108,12 +107,19 @@ class Syllabus(Generated):
             if unknown := in_lab - {name(exercise) for exercise in found}:
                 raise ExtensionError(f"syllabus, week {week}: {unknown} is no exercise of chapters {chapters}")
             left -= set(chapters.split())
+            in_class = [exercise for exercise in found if name(exercise) in in_lab]
             at_home = [exercise for exercise in found if name(exercise) not in in_lab]
-            parts = [[e for e in found if name(e) in in_lab], at_home]
-            rows.append([week, chapters.replace(" ", ", "), lecture, *map(listed, parts), skipped])
+            lines += [
+                f"**Week {week}: {' and '.join(chapters.split())}**",
+                "",
+                f"- Lecture: {lecture}.",
+                f"- Lab: {listed(in_class)}. Homework: {listed(at_home)}.",
+                f"- May be skipped: {skipped}.",
+                "",
+            ]
         if left:
             raise ExtensionError(f"syllabus: chapters {sorted(left)} are in no week")
-        return table(["week", "chapters", "lecture", "lab", "homework", "may be skipped"], rows)
+        return "\n".join(lines)
 
 
 def name(exercise: exercises.Exercise) -> str:

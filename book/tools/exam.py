@@ -61,7 +61,7 @@ def inverted_residual(draw):
 
 
 def training(draw):
-    images, batch, epochs = draw([50_000, 60_000]), draw([96, 128, 192]), draw([20, 30, 40])
+    images, batch, epochs = draw([50_000, 60_000]), draw([112, 128, 192]), draw([20, 30, 40])
     classes = draw([10, 100])
     size = parameters(create_model("mobilenet_v1", num_classes=classes))
     steps = epochs * len(torch.empty(images).split(batch))
@@ -165,12 +165,21 @@ def points() -> int:
     return sum(int(number) for number in re.findall(r"^\*\*\d+\. .*\((\d+) points", TEXT.read_text("utf-8"), re.M))
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
-        sys.exit("usage: exam.py SEED, an integer of at least 0 (make exam SEED=7)")
-    seed = int(sys.argv[1])
+def write(seed: int, folder: Path = FOLDER) -> list[Path]:
+    """Write the questions, and apart from them the questions with answers."""
     head = f"# Exam {seed}\n\n{MINUTES} minutes, {points()} points. Name:\n\n"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, answers in (f"exam-{seed}.md", False), (f"exam-{seed}-answers.md", True):
-        (FOLDER / name).write_text(head + exam(seed, answers=answers), encoding="utf-8")
-        print(FOLDER / name)
+    texts = {f"exam-{seed}.md": exam(seed, answers=False), f"exam-{seed}-answers.md": exam(seed, answers=True)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(head + text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1 or not arguments[0].isdecimal():
+        sys.exit("usage: make exam SEED=7, with an integer of at least 0")
+    print(*write(int(arguments[0])), sep="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

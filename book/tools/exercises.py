@@ -287,12 +287,16 @@ def write(what: str, folder: Path, paths: list[Path] = NOTEBOOKS) -> None:
     half.rename(folder)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] not in (["student"], ["solutions"]):
+def main(arguments: list[str]) -> None:
+    if arguments not in (["student"], ["solutions"]):
         sys.exit("usage: exercises.py student | solutions")
-    target = ROOT / "_build" / sys.argv[1]
+    folder = ROOT / "_build" / arguments[0]
     try:
-        write(sys.argv[1], target)
+        write(arguments[0], folder)
     except BadSource as error:
-        sys.exit(str(error))
-    print(f"{len(NOTEBOOKS)} notebooks in {target}")
+        sys.exit(f"Nothing was written. {error}")
+    print(f"{len(NOTEBOOKS)} notebooks in {folder}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,23 +1,17 @@
 """The chapters' sources: clean in git, ready for Colab, with exercises that can be solved.
 
-The build of the book is what executes them; here nothing runs but the exercises.
+The build of the book is what executes them; `test_teaching` runs the exercises.
 """
 
-import ast
-import re
 from functools import cache
 
 import nbformat
 import pytest
 from conftest import NOTEBOOKS, ROOT
-from IPython.core.inputtransformer2 import TransformerManager
+from exercises import exercises
 from test_project import ADDRESS
 
 from eamlib.exercises import CHECKS, QUIZZES
-
-HEADING = re.compile(r"^### Exercise (\d+)\.(\d+)\b")
-SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*)</details>", re.DOTALL)
-PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @cache
@@ -29,61 +23,7 @@ def code_cells(path):
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
-def parse(source) -> ast.Module:
-    """The syntax tree of a cell, magics included."""
-    return ast.parse(TransformerManager().transform_cell(source))
-
-
-def exercises(path) -> dict[str, list]:
-    """Each exercise's cells, from its heading to the next heading, by its id ("02.3")."""
-    found, current = {}, None
-    for cell in read(path).cells:
-        if heading := HEADING.match(cell.source):
-            current = found.setdefault(f"{int(heading[1]):02d}.{heading[2]}", [])
-        elif cell.cell_type == "markdown" and cell.source.startswith("#"):
-            current = None
-        if current is not None:
-            current.append(cell)
-    return found
-
-
-def call(cells) -> tuple[nbformat.NotebookNode, ast.Call]:
-    """The one cell of an exercise that ends with `quiz(…)` or `check(…)`, and that call."""
-    calls = []
-    for cell in cells:
-        if cell.cell_type == "code" and (body := parse(cell.source).body):
-            match body[-1]:
-                case ast.Expr(ast.Call(ast.Name("quiz" | "check")) as last):
-                    calls.append((cell, last))
-    assert len(calls) == 1, "an exercise has one cell that ends with quiz(…) or check(…)"
-    return calls[0]
-
-
-def solution(cells) -> str:
-    """The text of an exercise's folded solution."""
-    found = [fold[1] for cell in cells if cell.cell_type == "markdown" and (fold := SOLUTION.search(cell.source))]
-    assert len(found) == 1, "an exercise has one folded solution"
-    return found[0]
-
-
-def answer(path, code, checked: ast.Call):
-    """Run `code` after nothing but the chapter's imports, and return what the check says of it."""
-    namespace = {}
-    for cell in code_cells(path):
-        imports = [node for node in ast.walk(parse(cell.source)) if isinstance(node, ast.Import | ast.ImportFrom)]
-        exec(compile(ast.Module(imports, []), path.name, "exec"), namespace)
-    exec(code, namespace)
-    return eval(ast.unparse(checked), namespace)
-
-
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-each_exercise = pytest.mark.parametrize(
-    ("path", "exercise"), [pytest.param(path, id, id=id) for path in NOTEBOOKS for id in exercises(path)]
-)
-each_code_exercise = pytest.mark.parametrize(
-    ("path", "exercise"),
-    [pytest.param(path, id, id=id) for path in NOTEBOOKS for id in exercises(path) if id in CHECKS],
-)
 
 
 @each_notebook
@@ -132,37 +72,13 @@ def test_every_picture_is_described(path):
 
 
 @each_notebook
-def test_has_three_to_six_exercises_in_order(path):
-    ids = list(exercises(path))
-    assert ids == [f"{path.stem[:2]}.{number}" for number in range(1, len(ids) + 1)]
-    assert 3 <= len(ids) <= 6
-
-
-@each_exercise
-def test_exercise_is_answered_at_once_and_has_a_solution(path, exercise):
-    cells = exercises(path)[exercise]
-    _, checked = call(cells)
-    assert ast.literal_eval(checked.args[0]) == exercise
-    assert exercise in (QUIZZES if checked.func.id == "quiz" else CHECKS)
-    assert solution(cells).strip()
-
-
-@each_code_exercise
-def test_solution_passes_its_check(path, exercise):
-    cells = exercises(path)[exercise]
-    blocks = PYTHON_BLOCK.findall(solution(cells))
-    assert len(blocks) == 1, "the solution of a code exercise is one python block"
-    assert answer(path, blocks[0], call(cells)[1]).passed is True
-
-
-@each_code_exercise
-def test_unanswered_exercise_is_not_judged(path, exercise):
-    stub, checked = call(exercises(path)[exercise])
-    assert answer(path, stub.source, checked).passed is None
+def test_has_three_to_six_exercises(path):
+    """In order, each with its quiz or check and one folded solution: `exercises` raises where it is not so."""
+    assert 3 <= len(exercises(path)) <= 6
 
 
 def test_every_check_and_quiz_belongs_to_an_exercise():
-    assert {id for path in NOTEBOOKS for id in exercises(path)} == CHECKS.keys() | QUIZZES.keys()
+    assert {exercise.id for path in NOTEBOOKS for exercise in exercises(path)} == CHECKS.keys() | QUIZZES.keys()
 
 
 @pytest.mark.parametrize("exercise", QUIZZES)

@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser test student solutions exam lint links format address clean help FORCE
+.PHONY: book pdf browser test student solutions exam slides lint links format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -45,6 +45,9 @@ browser:
 
 exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEED=7)
 	@$(BIN)/python book/tools/exam.py $(SEED)
+
+slides: .venv/dev book  ## make a deck of slides for every chapter, with speaker notes
+	$(BIN)/python book/tools/slides.py
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

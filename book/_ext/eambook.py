@@ -4,8 +4,9 @@
    its own code does.
 2. In the chapters' portable Markdown, a plain link to a paper becomes a citation as well.
 3. The landing page's figure is drawn by the library that it shows.
-4. The state of widgets, which are dead without a kernel and named anew in every build, is left out.
-5. What ran, when and with what is written down in `execution.json`; the status page tells it (status.py).
+4. What a code cell says of slides (book/tools/slides.py) is no part of a page, nor of its key in the cache.
+5. The state of widgets, which are dead without a kernel and named anew in every build, is left out.
+6. What ran, when and with what is written down in `execution.json`; the status page tells it (status.py).
 """
 
 import hashlib
@@ -52,6 +53,7 @@ def setup(app):
     app.connect("config-inited", draw_lineage)
     app.connect("config-inited", read_references)
     app.connect("source-read", add_citations)
+    app.connect("source-read", leave_slides_out)
     app.connect("html-page-context", drop_widget_state, priority=400)  # before myst-nb, which writes it
     app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -125,6 +127,16 @@ def add_citations(app, docname, source):
         if cell["cell_type"] == "markdown":
             cell["source"] = re.sub(r"(?<!!)\[[^\]]+\]\((?P<url>[^)\s]+)\)", cite, "".join(cell["source"]))
     source[0] = json.dumps(notebook)
+
+
+def leave_slides_out(app, docname, source):
+    """Drop the slides' metadata from code cells: jupyter-cache would execute a notebook again for their sake."""
+    if app.env.doc2path(docname).endswith(".ipynb"):
+        notebook = json.loads(source[0])
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                cell["metadata"].pop("slideshow", None)
+        source[0] = json.dumps(notebook)
 
 
 def drop_widget_state(app, docname, template, context, doctree):

@@ -1,6 +1,6 @@
 // Typesets the mathematics, fits every slide into its frame, and starts reveal.js.
 
-const SMALLEST = 0.7;  // A slide that needs smaller type holds too much: tests/test_slides.py finds it.
+const SMALLEST = 0.6, LARGEST = 1.2;  // A slide that needs smaller type holds too much: tests/test_slides.py finds it.
 
 window.MathJax = {
   options: { enableMenu: false },
@@ -24,7 +24,7 @@ async function typeset() {
 function overflow(slide) {
   const body = slide.querySelector(".body"), frame = body.getBoundingClientRect();
   const over = [slide.scrollHeight - 720, slide.scrollWidth - 1280];
-  for (const part of body.querySelectorAll(".text > *, .sight > *, li, table, figure, mjx-math, .explorer")) {
+  for (const part of body.querySelectorAll(".column > *, li, table, figure, mjx-math, .explorer")) {
     const box = part.getBoundingClientRect();
     over.push(frame.left - box.left, frame.top - box.top, box.right - frame.right, box.bottom - frame.bottom);
   }
@@ -32,11 +32,12 @@ function overflow(slide) {
   return Math.round(Math.max(...over));
 }
 
-/** Smaller type where it is needed: a table is as long on this machine as it is. */
+/** Larger type for a few words, smaller type where it is needed: a table is as long on this machine as it is. */
 function fit() {
   document.body.classList.add("fitting");
-  for (const slide of document.querySelectorAll(".slides > section > section")) {
-    for (let scale = 1; scale >= SMALLEST - 0.001; scale -= 0.05) {
+  for (const slide of document.querySelectorAll(".slide")) {
+    const few = !slide.matches(".opening, .question") && !slide.querySelector(".column :is(pre, table, figure)");
+    for (let scale = few ? LARGEST : 1; scale >= SMALLEST - 0.001; scale -= 0.05) {
       slide.style.setProperty("--scale", scale);
       slide.dataset.scale = scale.toFixed(2);
       slide.dataset.overflow = overflow(slide);

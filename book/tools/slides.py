@@ -41,6 +41,8 @@ TYPES = {
 KEYS = {"slide_type": str, "title": str, "sentences": list, "points": list, "show": str, "question": int}
 SHOWN = "output", "code", "both"
 LINES = 14  # of code, at most
+FIGURE = '<figure class="compact">'
+SIGHT = re.compile("<(figure|table|pre)")
 
 
 class BadMetadata(ValueError):
@@ -53,15 +55,16 @@ class Slide:
 
     title: str
     level: str = "slide"  # or "subslide"
-    text: list[str] = field(default_factory=list)  # what is read
-    sight: list[str] = field(default_factory=list)  # what is looked at: code, tables, figures
+    shown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     kind: str = ""  # a class for the style sheet
 
     @property
-    def side_by_side(self) -> bool:
-        """Whether text stands on the left, and a figure that is not wide on the right."""
-        return bool(self.text) and len(self.sight) == 1 and 'class="compact"' in self.sight[0]
+    def columns(self) -> list[list[str]]:
+        """Text on the left of a figure that is not wide; all else stands in one column."""
+        if len(self.shown) > 1 and FIGURE in self.shown[-1] and not any(SIGHT.search(b) for b in self.shown[:-1]):
+            return [self.shown[:-1], self.shown[-1:]]
+        return [self.shown]
 
 
 # Markdown ---------------------------------------------------------------------------------------------------------
@@ -72,7 +75,9 @@ def markdown() -> MarkdownIt:
     """The book's Markdown, less what chapters do not use."""
     parser = MarkdownIt("commonmark", {"html": True, "highlight": lambda code, language, _: paint(code)})
     parser.enable("table").use(dollarmath_plugin, renderer=mathematics, allow_space=True).use(amsmath_plugin)
-    parser.add_render_rule("amsmath", lambda self, tokens, i, *_: mathematics(tokens[i].content, {"display_mode": True}))
+    parser.add_render_rule(
+        "amsmath", lambda self, tokens, i, *_: mathematics(tokens[i].content, {"display_mode": True})
+    )
     parser.core.ruler.push("plain_links", plain_links)
     return parser
 
@@ -112,7 +117,7 @@ def inline(source: str) -> str:
 
 
 PROTECTED = re.compile(r"\$[^$]+\$|`[^`]+`|\[[^\]]*\]\([^)]*\)|\b(?:e\.g|i\.e|et al|vs)\.")
-SENTENCE_END = re.compile(r"(?:(?<=[.?!])|(?<=:)(?=\W*\s+[*_“]*[A-Z\x00]))([*_\"”)]*)\s+")
+SENTENCE_END = re.compile(r"(?:(?<=[.?!])|(?<=:)(?=\W*\s+[*_“]*[A-Z]))([*_\"”)]*)\s+")
 
 
 def sentences(paragraph: str) -> list[str]:
@@ -128,7 +133,11 @@ def sentences(paragraph: str) -> list[str]:
         return f"\x00{len(kept) - 1}\x01"
 
     source = PROTECTED.sub(keep, " ".join(paragraph.split()))
-    parts = SENTENCE_END.sub(r"\1\n", source).split("\n")
+    parts = []
+    for part in SENTENCE_END.sub(r"\1\n", source).split("\n"):
+        if parts and len(re.findall(r"\*+", parts[-1])) % 2:  # an emphasis goes on
+            part = f"{parts.pop()} {part}"
+        parts.append(part)
     return [re.sub(r"\x00(\d+)\x01", lambda match: kept[int(match[1])], part) for part in parts]
 
 
@@ -137,13 +146,20 @@ def plain(source: str) -> str:
     return " ".join(re.sub(r"[*_`\"“”$]", "", source).split())
 
 
+def leading(paragraph: str) -> list[str]:
+    """The first sentence of a paragraph that begins with an emphasis, and the second after a run-in head."""
+    first = sentences(paragraph)
+    if not re.match(r"\*\*?\w", paragraph):
+        return []
+    return [" ".join(first[:2] if len(plain(first[0]).split()) < 5 else first[:1])]
+
+
 @dataclass
 class Part:
     """What stands under one heading of a Markdown cell."""
 
     title: str | None
-    text: list[str] = field(default_factory=list)
-    sight: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # the prose
     whole: list[str] = field(default_factory=list)  # prose, and all that would be shown
 
@@ -152,14 +168,13 @@ def parts(source: str, chosen: list[str] | None = None) -> list[Part]:
     """Split a Markdown cell into what is shown and what is said.
 
     Headings, formulas, lists, tables and code are shown. Of a paragraph that begins with an emphasis, as definitions
-    and run-in headings do, its first sentence is; with `chosen`, the sentences that begin with these words are instead.
+    and run-in heads do, its first sentence is; with `chosen`, the sentences that begin with these words are instead.
     """
     found, left = [Part(None)], [plain(words) for words in chosen or ()]
 
     def key(paragraph):
         if chosen is None:
-            first = sentences(paragraph)
-            return first[: 1 + (len(plain(first[0]).split()) < 4)] if re.match(r"\*\*?\w", paragraph) else []
+            return leading(paragraph)
         picked = []
         for sentence in sentences(paragraph):
             for words in left:
@@ -177,30 +192,31 @@ def parts(source: str, chosen: list[str] | None = None) -> list[Part]:
         part.whole.append(block)
         match node.type:
             case "paragraph" if node.children[0].children[0].type == "image":
-                part.sight.append(block)
+                part.shown.append(block)
             case "paragraph":
-                part.text += [f"<p>{inline(sentence)}</p>" for sentence in key(node.children[0].content)]
+                part.shown += [f"<p>{inline(sentence)}</p>" for sentence in key(node.children[0].content)]
                 part.notes.append(block)
             case "bullet_list" | "ordered_list":
                 items = [item.children[0].children[0].content for item in node.children]
-                shown = [key(item) if chosen is not None else key(item) or [item] for item in items]
-                shown = [" ".join(item) for item in shown if item] or ([] if chosen else items)
+                shown = [" ".join(leading(item) or [item]) for item in items]
                 tag = "ul" if node.type == "bullet_list" else "ol"
-                if shown:
-                    part.text.append(f"<{tag}>{''.join(f'<li>{inline(item)}</li>' for item in shown)}</{tag}>")
+                part.shown.append(f"<{tag}>{''.join(f'<li>{inline(item)}</li>' for item in shown)}</{tag}>")
                 if shown != items:
                     part.notes.append(block)
-            case "math_block" | "amsmath" | "blockquote":
-                part.text.append(block)
+            case "math_block" | "amsmath":
+                part.shown.append(block)
+            case "blockquote":
+                part.notes.append(block)
             case "table" | "fence":
-                part.sight.append(block)
+                part.shown.append(block)
             case "html_block" | "hr":
                 pass
             case other:
                 raise BadMetadata(f"no slide can show a {other}")
     if left:
         raise BadMetadata(f"no sentence of the cell begins with “{left[0]}”")
-    return [part for part in found if part.title is not None or part.whole]
+    # A heading right before another one has nothing to show.
+    return [part for part in found[:-1] if part.whole] + found[-1:]
 
 
 # Code cells -------------------------------------------------------------------------------------------------------
@@ -215,7 +231,7 @@ def code(cell) -> str:
 
 def picture(data: str, alt: str) -> str:
     width, height = struct.unpack(">II", base64.b64decode(data[:64])[16:24])
-    shape = "wide" if width > 1.9 * height else "compact"
+    shape = "wide" if width > 1.4 * height else "compact"
     alt = html.escape(alt, quote=True)
     return f'<figure class="{shape}"><img src="data:image/png;base64,{data}" alt="{alt}"></figure>'
 
@@ -269,7 +285,7 @@ def question(exercise: str, number: int) -> Slide:
         feedback = inline(answer["feedback"])
         if "answer" in answer:
             letter = next(letters)
-            slide.text.append(f"<p class='answer'><b>{letter}</b> {inline(str(answer['answer']))}</p>")
+            slide.shown.append(f"<p class='answer'><b>{letter}</b> {inline(str(answer['answer']))}</p>")
             slide.notes.append(f"<p><b>{letter}</b> {feedback}</p>")
         else:
             slide.notes.append(f"<p><b>{answer.get('value', 'Otherwise')}</b>: {feedback}</p>")
@@ -288,7 +304,9 @@ def marks(cell) -> dict:
         if key not in KEYS:
             raise BadMetadata(f"unknown key “{key}” in slideshow; there are {', '.join(KEYS)}")
         if not isinstance(value, KEYS[key]) or (KEYS[key] is list and not all(isinstance(v, str) for v in value)):
-            raise BadMetadata(f"slideshow's “{key}” is a {'list of strings' if KEYS[key] is list else KEYS[key].__name__}")
+            raise BadMetadata(
+                f"slideshow's “{key}” is a {'list of strings' if KEYS[key] is list else KEYS[key].__name__}"
+            )
     if found.get("slide_type") not in TYPES:
         raise BadMetadata(f"unknown slide_type “{found.get('slide_type')}”; there are {', '.join(TYPES)}")
     if found.get("show", "output") not in SHOWN:
@@ -312,15 +330,18 @@ def fragment(blocks: list[str], yes: bool) -> list[str]:
 
 
 def exercises(notebook) -> Slide:
-    """The list of exercises, each with its kind and its first sentence."""
+    """The list of exercises, each with its kind and how it begins."""
     rows, notes = [], []
     for cell in notebook.cells:
         found = re.match(r"### Exercise (\d+\.\d+) \((\w+)\)[^\n]*\n+(.*)", cell.source, re.DOTALL)
         if cell.cell_type == "markdown" and found:
-            first = sentences(found[3].split("\n\n")[0])[0]
+            task = sentences(found[3].split("\n\n")[0])
+            first = task.pop(0)
+            while task and len(first.split()) < 12:
+                first += " " + task.pop(0)
             rows.append(f"<tr><td>{found[1]}</td><td><em>{found[2]}</em></td><td>{inline(first)}</td></tr>")
             notes += [f"<p><b>{found[1]}</b></p>", markdown().render(found[3])]
-    return Slide("Exercises", sight=[f"<table class='exercises'>{''.join(rows)}</table>"], notes=notes)
+    return Slide("Exercises", shown=[f"<table class='exercises'>{''.join(rows)}</table>"], notes=notes)
 
 
 def opening(cell) -> Slide:
@@ -329,7 +350,7 @@ def opening(cell) -> Slide:
     number, _, title = part.title.partition(" ")
     link = [block for block in part.whole if "colab.research.google.com" in block]
     box = [block for block in part.whole if block.startswith("<blockquote")]
-    return Slide(title, text=[f"<p class='number'>Chapter {int(number)}</p>", *box, *link], notes=box, kind="opening")
+    return Slide(title, shown=[f"<p class='number'>Chapter {int(number)}</p>", *box, *link], notes=box, kind="opening")
 
 
 def deck(notebook, name: str) -> list[Slide]:
@@ -340,6 +361,9 @@ def deck(notebook, name: str) -> list[Slide]:
             add(cell, slides, notebook)
         except BadMetadata as error:
             wrong.append(BadMetadata(f"{name}, cell {cell.id}: {error}"))
+    for slide in slides:
+        if not slide.shown:
+            wrong.append(BadMetadata(f"{name}: nothing stands on the slide “{slide.title}”"))
     if not slides and not wrong:
         wrong.append(BadMetadata(f"{name}: no cell has the metadata of a slide"))
     if wrong:
@@ -366,15 +390,16 @@ def add(cell, slides: list[Slide], notebook):
         slides[-1].title = inline(mark["title"]) if "title" in mark else slides[-1].title
         return
 
-    points = [f"<ul>{''.join(f'<li>{inline(point)}</li>' for point in mark['points'])}</ul>"] if "points" in mark else []
+    points = (
+        [f"<ul>{''.join(f'<li>{inline(point)}</li>' for point in mark['points'])}</ul>"] if "points" in mark else []
+    )
     if cell.cell_type == "code":
         if begins:
             if "title" not in mark:
                 raise BadMetadata("a slide that begins with code has a title in its metadata")
             slides.append(Slide(inline(mark["title"]), kind))
         if kind != "notes":
-            slides[-1].text += fragment(points, kind == "fragment")
-            slides[-1].sight += fragment(code_cell(cell, mark.get("show")), kind == "fragment")
+            slides[-1].shown += fragment(points + code_cell(cell, mark.get("show")), kind == "fragment")
         else:
             slides[-1].notes += code_cell(cell, None)
         return
@@ -389,7 +414,7 @@ def add(cell, slides: list[Slide], notebook):
     elif begins and found[0].title is None and len(found) == 1:
         raise BadMetadata("a slide without a heading has a title in its metadata")
     elif begins and "title" in mark:  # instead of the heading
-        [part for part in found if part.title is not None][0].title = inline(mark["title"])
+        next(part for part in found if part.title is not None).title = inline(mark["title"])
     for part in found:
         if part.title == "Exercises":
             slides.append(exercises(notebook))
@@ -400,8 +425,7 @@ def add(cell, slides: list[Slide], notebook):
             slides[-1].notes += part.whole
             continue
         step = kind == "fragment" and part.title is None
-        slides[-1].text += fragment(part.text + points, step)
-        slides[-1].sight += fragment(part.sight, step)
+        slides[-1].shown += fragment(part.shown + points, step)
         slides[-1].notes += part.notes
         points = []
 

@@ -117,7 +117,7 @@ def inline(source: str) -> str:
 
 
 PROTECTED = re.compile(r"\$[^$]+\$|`[^`]+`|\[[^\]]*\]\([^)]*\)|\b(?:e\.g|i\.e|et al|vs)\.")
-SENTENCE_END = re.compile(r"(?:(?<=[.?!])|(?<=:)(?=\W*\s+[*_“]*[A-Z]))([*_\"”)]*)\s+")
+SENTENCE_END = re.compile(r"(?<=[.?!])([*_\"”)]*)\s+")
 
 
 def sentences(paragraph: str) -> list[str]:

@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser test student solutions exam slides lint links format address clean help FORCE
+.PHONY: book pdf browser test student solutions exam slides numbers lint links format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -56,6 +56,10 @@ lint: .venv/dev  ## check style, format and spelling
 
 links: book  ## ask every external address on the pages whether it answers; needs a network
 	$(BIN)/jupyter-book build . --builder custom --custom-builder linkcheck
+
+# Not after `book`, which fails where a number is to be written: what a page computes is taken from its last run.
+numbers: .venv/book  ## write the numbers of the prose anew, from their sources
+	$(BIN)/python book/tools/write_numbers.py
 
 format: .venv/dev  ## format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,7 @@
 
 from eamlib.plots.attention import attention_by_class, attention_over_training, premise_by_depth, readings
 from eamlib.plots.curves import accuracy_curves
-from eamlib.plots.lineage import lineage
+from eamlib.plots.lineage import lineage, lineage_steps
 from eamlib.plots.look import style
 from eamlib.plots.redundancy import against_depth, correlation_map, gallery, strength_bars
 
@@ -14,6 +14,7 @@ __all__ = [
     "correlation_map",
     "gallery",
     "lineage",
+    "lineage_steps",
     "premise_by_depth",
     "readings",
     "strength_bars",

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-def lineage(channels: int = 128, size: int = 28):
-    """From the standard convolution to EAM in six steps, each with its cost on one reference layer.
+if TYPE_CHECKING:
+    from eamlib.cost import Cost
+
+
+def lineage_steps(channels: int = 128, size: int = 28) -> list[tuple[str, str, Cost]]:
+    """From the standard convolution to EAM in six steps: name, idea, and cost on one reference layer.
 
     The layer maps ``[channels, size, size]`` to the same shape by 3 × 3 kernels. Parameters and FLOPs are counted
     here, by :func:`eamlib.cost`; nothing is trained.
 
-    Returns:
-        The figure.
-
     Example:
-        >>> figure = lineage(channels=16, size=8)
-        >>> [ax.get_title(loc="left") for ax in figure.axes][-1]
-        '6  EAM'
+        >>> name, idea, cost = lineage_steps(channels=16, size=8)[-1]
+        >>> name, idea
+        ('EAM', '4 kernels, the mixer reads 4 channels')
     """
-    import matplotlib.pyplot as plt
     from torch import nn
 
     from eamlib.cost import cost
@@ -36,11 +37,27 @@ def lineage(channels: int = 128, size: int = 28):
         ("DyNet (Zhang)", "6 kernels a channel, mixed a channel", block("dynet")),
         ("EAM", "4 kernels, the mixer reads 4 channels", block("eam-rcr")),
     )
-    costs = [cost(module, (channels, size, size)) for _, _, module in steps]
-    most = max(c.parameters for c in costs), max(c.flops for c in costs)
+    return [(name, idea, cost(module, (channels, size, size))) for name, idea, module in steps]
+
+
+def lineage(channels: int = 128, size: int = 28):
+    """The six steps of :func:`lineage_steps`, each with two bars.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> figure = lineage(channels=16, size=8)
+        >>> [ax.get_title(loc="left") for ax in figure.axes][-1]
+        '6  EAM'
+    """
+    import matplotlib.pyplot as plt
+
+    steps = lineage_steps(channels, size)
+    most = max(c.parameters for *_, c in steps), max(c.flops for *_, c in steps)
 
     figure, axes = plt.subplots(3, 2, figsize=(6.4, 5.2), sharex=True)
-    for i, (ax, (name, idea, _), c) in enumerate(zip(axes.flat, steps, costs, strict=True)):
+    for i, (ax, (name, idea, c)) in enumerate(zip(axes.flat, steps, strict=True)):
         shares = [c.flops / most[1], c.parameters / most[0]]
         ax.barh([0, 1], shares, color=["C0", "C1"], height=0.6)
         ax.text(shares[0] + 0.02, 0, f"{c.flops / 1e6:.1f} M FLOPs", va="center", fontsize=10)

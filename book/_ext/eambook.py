@@ -7,6 +7,8 @@
 4. What a code cell says of slides (book/tools/slides.py) is no part of a page, nor of its key in the cache.
 5. The state of widgets, which are dead without a kernel and named anew in every build, is left out.
 6. What ran, when and with what is written down in `execution.json`; the status page tells it (status.py).
+7. The pages know where they are published, which follows from the repository's address.
+8. What a page is about begins behind its link to Colab, and a bibliography is a list to a screen reader, too.
 """
 
 import hashlib
@@ -50,11 +52,13 @@ PACKAGES = (
 
 def setup(app):
     app.connect("config-inited", describe_build)
+    app.connect("config-inited", address_pages)
     app.connect("config-inited", draw_lineage)
     app.connect("config-inited", read_references)
     app.connect("source-read", add_citations)
     app.connect("source-read", leave_slides_out)
     app.connect("html-page-context", drop_widget_state, priority=400)  # before myst-nb, which writes it
+    app.connect("html-page-context", mend_page)  # after sphinxext.opengraph
     app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -142,6 +146,22 @@ def leave_slides_out(app, docname, source):
 def drop_widget_state(app, docname, template, context, doctree):
     """Keep the state of widgets out of a page that cannot bring them to life."""
     NbMetadataCollector.get_js_files(app.env, docname).pop("ipywidgets_state", None)
+
+
+def address_pages(app, config):
+    """Where GitHub Pages serves a repository: for the links that name a page to search engines and to messengers."""
+    owner, name = config.html_theme_options["repository_url"].rstrip("/").split("/")[-2:]
+    config.html_baseurl = config.ogp_site_url = f"https://{owner}.github.io/{name}/"
+
+
+def mend_page(app, docname, template, context, doctree):
+    """Leave the link to Colab out of a chapter's description, and docutils' deprecated role out of a bibliography.
+
+    An entry's `doc-biblioentry` is allowed in no list any more; the list stays one.
+    """
+    context["metatags"] = context.get("metatags", "").replace("▶ Open in Colab ", "")
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def write_report(app, exception):

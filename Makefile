@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser test student solutions exam slides numbers lint links format address clean help FORCE
+.PHONY: book pdf browser slides student solutions exam test lint links numbers speed format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -26,16 +26,6 @@ book: .venv/book  ## build the book and print where its first page is
 	@touch _build/complete
 	@$(BIN)/python -c 'import pathlib; print("The book:", pathlib.Path("$(PAGE)").resolve().as_uri())'
 
-# Two processes, since each has one thread; a file stays with one of them, which shares what its tests share.
-test: .venv/dev book lint  ## build the book, lint, and run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-
-student: .venv/dev  ## write the notebooks to hand out, without solutions, to _build/student
-	@$(BIN)/python book/tools/exercises.py student
-
-solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
-	@$(BIN)/python book/tools/exercises.py solutions
-
 pdf: browser .venv/dev book  ## print the book and its cheat sheet as PDF; needs Chromium or Chrome
 	$(BIN)/python book/tools/pdf.py
 
@@ -43,11 +33,21 @@ pdf: browser .venv/dev book  ## print the book and its cheat sheet as PDF; needs
 browser:
 	@$(PYTHON) book/tools/browser.py
 
+slides: .venv/dev book  ## make a deck of slides for every chapter, with speaker notes
+	$(BIN)/python book/tools/slides.py
+
+student: .venv/dev  ## write the notebooks to hand out, without solutions, to _build/student
+	@$(BIN)/python book/tools/exercises.py student
+
+solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
+	@$(BIN)/python book/tools/exercises.py solutions
+
 exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEED=7)
 	@$(BIN)/python book/tools/exam.py $(SEED)
 
-slides: .venv/dev book  ## make a deck of slides for every chapter, with speaker notes
-	$(BIN)/python book/tools/slides.py
+# Two processes, since each has one thread; a file stays with one of them, which shares what its tests share.
+test: .venv/dev book lint  ## build the book, lint, and run every test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .
@@ -60,6 +60,9 @@ links: book  ## ask every external address on the pages whether it answers; need
 # Not after `book`, which fails where a number is to be written: what a page computes is taken from its last run.
 numbers: .venv/book  ## write the numbers of the prose anew, from their sources
 	$(BIN)/python book/tools/write_numbers.py
+
+speed: .venv/dev book  ## measure how fast each page shows and how large it is (needs Chromium)
+	PYTHONPATH=tests $(BIN)/python book/tools/pageload.py
 
 format: .venv/dev  ## format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix .

@@ -29,15 +29,48 @@ SETTLED = """
         && [...document.images].every(image => image.complete);
 """
 
+# axe-core 4.14.1 as npm has it, under the MPL 2.0. No package of Python brings a recent one for 3.11 but with
+# Playwright, 45 MB and a second driver of browsers.
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+
+# A change of theme is a transition, in whose middle no colour is what it will be.
+STILL = """
+    for (const animation of document.getAnimations())
+        if (animation.effect.getComputedTiming().endTime !== Infinity) animation.finish();
+"""
+
+# The rules that see another page by night.
+OF_COLOURS = "color-contrast", "link-in-text-block"
+
+# A page has thousands of coloured tokens in its listings, and axe takes a third of a millisecond for each. The colours
+# follow from the class and from where the listing is: three of each kind stay, the others become plain text.
+THIN = """
+    const counts = {};
+    for (const token of document.querySelectorAll("article .highlight pre span[class]")) {
+        const kind = `${token.className} ${token.closest("div.cell_input, div.cell_output, details")?.className}`;
+        counts[kind] = (counts[kind] ?? 0) + 1;
+        if (counts[kind] > 3) token.replaceWith(...token.childNodes);
+    }
+"""
+
+VIOLATIONS = """
+    const [context, options, done] = arguments;
+    axe.run(context, options).then(({violations}) => done(violations
+        .filter(({impact}) => impact === "serious" || impact === "critical")
+        .flatMap(({id, nodes}) => nodes.map(node => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`))));
+"""
+
 # Text that can hardly be told from what it stands on: a contrast below 3 : 1, by the formula of WCAG 2.
 FAINT = """
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-    const paint = (below, color) => {
+    const once = (known, key, make) => known.get(key) ?? (known.set(key, make()), known.get(key));
+    const paints = new Map(), grounds = new Map();
+    const paint = (below, color) => once(paints, `${below} ${color}`, () => {
         for (canvas.fillStyle of [`rgb(${below.join()})`, color]) canvas.fillRect(0, 0, 1, 1);
         return [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)];
-    };
+    });
     const ground = element => element
-        ? paint(ground(element.parentElement), getComputedStyle(element).backgroundColor)
+        ? once(grounds, element, () => paint(ground(element.parentElement), getComputedStyle(element).backgroundColor))
         : [255, 255, 255];
     const linear = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
     const luminance = ([r, g, b]) =>
@@ -47,7 +80,8 @@ FAINT = """
         const [dark, light] = [luminance(below), luminance(above)].sort((a, b) => a - b);
         return (light + 0.05) / (dark + 0.05);
     };
-    const texts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+    const article = document.querySelector("article, .bd-search-container");
+    const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
     const faint = new Set();
     while (texts.nextNode()) {
         const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
@@ -104,6 +138,21 @@ def wait(browser, script):
 def visit(browser, address):
     browser.get(address)
     wait(browser, SETTLED)
+
+
+def violations(browser, within="html", rules=()):
+    """What axe-core calls a serious or a critical fault of the page.
+
+    Args:
+        within: a selector of the elements that are looked into.
+        rules: names of axe's rules, where not all of them are asked.
+    """
+    if not browser.execute_script("return Boolean(window.axe)"):
+        browser.execute_script(AXE)
+    browser.execute_script(STILL)
+    browser.execute_script(THIN)
+    options = {"resultTypes": ["violations"], "preload": False} | ({"runOnly": list(rules)} if rules else {})
+    return browser.execute_async_script(VIOLATIONS, within, options)
 
 
 def drain(browser):

@@ -8,8 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import NOTEBOOKS, ROOT, toc_pages
+from conftest import HTML, NOTEBOOKS, ROOT, toc_pages
 from pybtex.database import parse_file
+from test_project import ADDRESS
+
+from eamlib import plots
 
 REFERENCES = parse_file(ROOT / "book" / "references.bib").entries
 each_page = pytest.mark.parametrize("page", toc_pages())
@@ -45,7 +48,31 @@ def file(html, page):
 
 @each_page
 def test_page_exists_and_is_light(file):
-    assert file.stat().st_size < 2_000_000
+    """With its pictures, and without what all pages share."""
+    pictures = {(file.parent / unquote(image["src"])).resolve() for image in soup(file).select("img[src*='_images/']")}
+    assert file.stat().st_size + sum(picture.stat().st_size for picture in pictures) < 2_000_000
+
+
+@each_page
+def test_page_says_what_it_is_about(file):
+    """To search engines and messengers: more than its title, and not the link to Colab."""
+    head = {tag.get("name") or tag.get("property"): tag["content"] for tag in soup(file).select("head meta[content]")}
+    assert head["og:description"] == head["description"]
+    assert len(head["description"]) > 20 and "Colab" not in head["description"][:20]
+    owner, name = ADDRESS.split("/")[-2:]
+    assert head["og:url"] == f"https://{owner}.github.io/{name}/{file.relative_to(HTML).as_posix()}"
+    assert (HTML / head["og:image"].removeprefix(f"https://{owner}.github.io/{name}/")).is_file()
+
+
+def test_landing_page_shows_the_costs_that_the_library_counts(html):
+    steps = soup(html / "book" / "index.html").select("ol.lineage > li")
+    assert len(steps) == 6
+    for step, (name, _, cost) in zip(steps, plots.lineage_steps(), strict=True):
+        assert step.strong.text == name
+        shown = [bar.text for bar in step.select(".bar")]
+        assert shown == [f"{cost.parameters / 1e3:.0f} k parameters", f"{cost.flops / 1e6:.1f} M FLOPs"]
+    shares = [float(bar["style"].removeprefix("--share: ")) for step in steps for bar in step.select(".parameters")]
+    assert max(shares) == 1 and shares.index(1) == 4
 
 
 @each_page
@@ -65,6 +92,8 @@ def test_every_image_is_there_and_described(file):
     for image in soup(file).find_all("img"):
         source = image["src"]
         assert source.startswith("data:") or (file.parent / unquote(source)).is_file(), source
+        if "logo__image" in image.get("class", []):
+            continue  # the title stands beside it
         # Sphinx puts the file's name where a description is missing.
         description = image.get("alt", "").strip()
         assert description, source

@@ -30,7 +30,9 @@ SMALL = """
         .filter(([_, {width, height}]) => width && (width < 32 || height < 32)).map(([text]) => text);
 """
 # Text of less than 4.5 : 1.
-FAINT_IN = FAINT.replace('document.querySelector("article")', "arguments[0]").replace("< 3)", "< 4.5)")
+FAINT_IN = FAINT.replace('document.querySelector("article, .bd-search-container")', "arguments[0]").replace(
+    "< 3)", "< 4.5)"
+)
 # The pixels of all that is drawn, so that two pictures can be compared.
 DRAWN = "return [...arguments[0].querySelectorAll('.drawing canvas')].map(canvas => canvas.toDataURL()).join()"
 

@@ -5,12 +5,13 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import markers
 import prose
 import pytest
 import sources
 import write_numbers
 from conftest import ROOT
-from prose import strip
+from markers import strip
 from sphinx.testing.util import SphinxTestApp
 
 NAMES = {"nine": 9, "half": 0.5, "gain": -1.27, "many": 12_889_292, "table": lambda row: {"mean": {"a": 2.5}[row]}}
@@ -117,7 +118,7 @@ def test_every_number_is_its_sources(page):
 
 
 def test_there_are_numbers():
-    found = [m for page in PAGES for text in prose.texts(page).values() for m in prose.markers(text)]
+    found = [m for page in PAGES for text in prose.texts(page).values() for m in markers.find(text)]
     assert len(found) > 200 and sum(marker.of_output for marker in found) > 50
 
 

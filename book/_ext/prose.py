@@ -20,28 +20,20 @@ import json
 import math
 import operator
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import markers
 import sources
+from markers import WORDS, Finding, Marker, Trouble
 from sphinx.util import logging
 
 ROOT = Path(__file__).parents[2]
 # Pages that no build reads; all others are Sphinx's.
 BESIDE = "README.md", "results/README.md", "results/benchmarks/README.md"
-WORDS = re.findall(
-    r"\w+",
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty",
-)
 # What a chapter must say somewhere in the cell of a number with such a source (book/how_to_read.md).
 MARKS = {"paper": "(paper", "recorded": "(recorded run"}
 
-NUMBER = r"(?:(?<![\w})])[+−-])?(?<![\d.,])(?:\d{1,3}(?:(?:,|\{,\})\d{3})+|\d+)(?:\.\d+)?"
-_MARKER = re.compile(rf"<!--[ ]*(?P<stated>{NUMBER})?[ ]*(?P<kind>[=~])(?P<inner>.*?)(?P<end>-->|$)", re.MULTILINE)
-_BEFORE = re.compile(rf"(?P<number>{NUMBER}|\b(?:{'|'.join(WORDS)})\b)(?P<closed>[*_]*)$", re.IGNORECASE)
-_FORMULA = re.compile(r"(?P<dollars>\$\$?)(?P<formula>[^$]+)(?P=dollars)[*_]*$")
 _OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -53,111 +45,6 @@ _OPERATORS = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-
-
-class Trouble(ValueError):
-    """A marker that says nothing that can be checked."""
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A number in a text and what it says it is.
-
-    Attributes:
-        start, end: of the number in the text.
-        number: as it stands there.
-        stated: where the comment repeats it, if it does.
-        exact: whether it must be the value in a format, or only near it.
-        expression, form: what it is, and the format or the margin.
-        line: of the comment, from 1.
-    """
-
-    start: int
-    end: int
-    number: str
-    stated: tuple[int, int] | None
-    exact: bool
-    expression: str
-    form: str
-    line: int
-
-    @property
-    def of_output(self) -> bool:
-        """Whether it is known only once its page has run."""
-        return bool(re.search(r"\boutput\(", self.expression))
-
-    @property
-    def kinds(self) -> set[str]:
-        """The kinds of its sources: paper, recorded, library, output."""
-        return {sources.KINDS[name] for name in re.findall(r"\b([a-z]\w*)\(", self.expression) if name in sources.KINDS}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong, and where: a file, a cell's id where it has cells, a line from 1."""
-
-    file: str
-    cell: str
-    line: int
-    what: str
-
-    def __str__(self):
-        place = f"cell {self.cell}, line" if self.cell else "line"
-        return f"{self.file}, {place} {self.line}: {self.what}"
-
-
-def strip(text: str) -> str:
-    """The text without its markers, as a reader sees it."""
-    return _MARKER.sub(lambda found: "" if found["end"] else found[0], text)
-
-
-def markers(text: str) -> list[Marker | Finding]:
-    """Every marker of a text, in order; a finding without a file for each that is none."""
-    found = []
-    for comment in _MARKER.finditer(text):
-        line = text.count("\n", 0, comment.start()) + 1
-        try:
-            found.append(_marker(text, comment, line))
-        except Trouble as trouble:
-            found.append(Finding("", "", line, str(trouble)))
-    return found
-
-
-def _marker(text: str, comment: re.Match, line: int) -> Marker:
-    if not comment["end"]:
-        raise Trouble(f"{comment[0].strip()!r} is not closed by --> on its line.")
-    expression, colon, form = (part.strip() for part in comment["inner"].rpartition(":"))
-    if not colon or re.search(r"[\"')\]]", form):  # the colon stands within the expression
-        expression, form = comment["inner"].strip(), ""
-    if not expression:
-        raise Trouble(f"{comment[0]!r} names no source.")
-    exact = comment["kind"] == "="
-    if not exact and not re.fullmatch(r"\d*\.?\d+", form):
-        raise Trouble(f"{comment[0]!r} needs a margin, a number behind a colon at its end.")
-    start, end, stated = _number(text, comment)
-    return Marker(start, end, text[start:end], stated, exact, expression, form, line)
-
-
-def _number(text: str, comment: re.Match) -> tuple[int, int, tuple[int, int] | None]:
-    """Where the number of a comment stands, and where the comment repeats it."""
-    before = text[: comment.start()]
-    if comment["stated"]:
-        whole = rf"(?<![\d.,]){re.escape(comment['stated'])}(?![\d]|[.,]\d)"
-        if not (places := list(re.finditer(whole, _blanked(before)))):
-            raise Trouble(f"{comment['stated']} does not stand above {comment[0]!r}.")
-        return *places[-1].span(), comment.span("stated")
-    formula = _FORMULA.search(before)
-    if formula and (places := list(re.finditer(NUMBER, formula["formula"]))):
-        offset = formula.start("formula")
-        return places[-1].start() + offset, places[-1].end() + offset, None
-    if found := _BEFORE.search(before):
-        return *found.span("number"), None
-    raise Trouble(f"there is no number before {comment[0]!r}.")
-
-
-def _blanked(text: str) -> str:
-    """The text with spaces in the place of its markers."""
-    return _MARKER.sub(lambda found: " " * len(found[0]), text)
 
 
 def evaluate(expression: str, names: dict) -> float:
@@ -237,6 +124,11 @@ def wrong(marker: Marker, text: str, names: dict) -> tuple[str, str | None] | No
     return f"{marker.number} is not within {marker.form} of {value:.6g}, by {marker.expression}. Mend the text.", None
 
 
+def kinds_of(marker: Marker) -> set[str]:
+    """The kinds of its sources: paper, recorded, library, output."""
+    return {sources.KINDS[name] for name in re.findall(r"\b([a-z]\w*)\(", marker.expression) if name in sources.KINDS}
+
+
 def check(text: str, names: dict, *, of_output: bool | None = None, marks: bool = False) -> list[Finding]:
     """What is wrong with the markers of one text.
 
@@ -246,7 +138,7 @@ def check(text: str, names: dict, *, of_output: bool | None = None, marks: bool 
         marks: whether a number of a paper or a record must have its mark in the text.
     """
     found = []
-    for marker in markers(text):
+    for marker in markers.find(text):
         if isinstance(marker, Finding):
             found += [marker] if not of_output else []
             continue
@@ -258,7 +150,7 @@ def check(text: str, names: dict, *, of_output: bool | None = None, marks: bool 
             reason = str(trouble), None
         if reason:
             found.append(Finding("", "", marker.line, reason[0]))
-        for kind in marker.kinds & MARKS.keys() if marks else ():
+        for kind in kinds_of(marker) & MARKS.keys() if marks else ():
             if MARKS[kind] not in text:
                 found.append(Finding("", "", marker.line, f"{marker.number} lacks its mark, *{MARKS[kind]})*."))
     return found
@@ -271,7 +163,7 @@ def substitute(text: str, names: dict) -> str:
         Trouble: if a marker cannot be evaluated, with its line.
     """
     edits = {}
-    for marker in markers(text):
+    for marker in markers.find(text):
         if isinstance(marker, Finding):
             raise Trouble(f"line {marker.line}: {marker.what}")
         try:
@@ -334,16 +226,16 @@ def check_beside(app):
 def check_and_strip(app, docname, source):
     """Check what needs no run of the page, and take all markers out of what the page is made of."""
     file = Path(app.env.doc2path(docname))
-    for dependency in __file__, sources.__file__:
+    for dependency in __file__, sources.__file__, markers.__file__:
         app.env.note_dependency(dependency)
     _warn(check_file(file, of_output=False, marks=True), docname)
     if file.suffix != ".ipynb":
-        source[0] = strip(source[0])
+        source[0] = markers.strip(source[0])
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = strip("".join(cell["source"]))
+            cell["source"] = markers.strip("".join(cell["source"]))
     source[0] = json.dumps(notebook)
 
 

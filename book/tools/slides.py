@@ -41,7 +41,7 @@ TYPES = {
 KEYS = {"slide_type": str, "title": str, "sentences": list, "points": list, "show": str, "question": int}
 SHOWN = "output", "code", "both"
 LINES = 14  # of code, at most
-FIGURE = '<figure class="compact">'
+FIGURE = '<figure class="compact"'
 SIGHT = re.compile("<(figure|table|pre)")
 
 
@@ -233,7 +233,7 @@ def picture(data: str, alt: str) -> str:
     width, height = struct.unpack(">II", base64.b64decode(data[:64])[16:24])
     shape = "wide" if width > 1.4 * height else "compact"
     alt = html.escape(alt, quote=True)
-    return f'<figure class="{shape}"><img src="data:image/png;base64,{data}" alt="{alt}"></figure>'
+    return f'<figure class="{shape}" style="--ratio: {width / height:.2f}"><img src="data:image/png;base64,{data}" alt="{alt}"></figure>'
 
 
 def output(cell) -> list[str]:
@@ -267,10 +267,8 @@ def code_cell(cell, show: str | None) -> list[str]:
 
 def asked(cell) -> str | None:
     """The exercise whose quiz a cell asks."""
-    match cell.cell_type == "code" and re.search(r'^quiz\("(\d\d\.\d)"\)', cell.source, re.MULTILINE):
-        case re.Match() as found:
-            return found[1]
-    return None
+    found = cell.cell_type == "code" and re.search(r'^quiz\("(\d\d\.\d)"\)', cell.source, re.MULTILINE)
+    return found[1] if found else None
 
 
 def question(exercise: str, number: int) -> Slide:
@@ -300,6 +298,8 @@ def marks(cell) -> dict:
     found = cell.metadata.get("slideshow", {})
     if not found:
         return {"slide_type": "skip"}
+    if not isinstance(found, dict):
+        raise BadMetadata("its slideshow is no object")
     for key, value in found.items():
         if key not in KEYS:
             raise BadMetadata(f"unknown key “{key}” in slideshow; there are {', '.join(KEYS)}")

@@ -9,6 +9,7 @@ from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+LAB = 90  # minutes of a week's lab
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.append(str(TOOLS))
 
@@ -109,6 +110,8 @@ class Syllabus(Generated):
             left -= set(chapters.split())
             in_class = [exercise for exercise in found if name(exercise) in in_lab]
             at_home = [exercise for exercise in found if name(exercise) not in in_lab]
+            if (minutes := sizes(in_class)[1]) > LAB:
+                raise ExtensionError(f"syllabus, week {week}: the lab's exercises take {minutes} minutes of {LAB}")
             lines += [
                 f"**Week {week}: {' and '.join(chapters.split())}**",
                 "",

@@ -199,8 +199,7 @@ def _to_hand_in(found: list[Exercise]) -> str:
     return (
         f"**To hand in**: {len(found)} exercises, {automatic + manual} points, {automatic} of them given by tests and "
         f"{manual} by a reader. Answer in the cells that have dots or say so, and leave the others as they are; before "
-        "you hand in, restart the kernel and run all cells. On Colab, choose *Runtime → Change runtime type → T4 GPU* "
-        "first, or stay on the CPU: everything runs there, on smaller data."
+        "you hand in, restart the kernel and run all cells."
     )
 
 

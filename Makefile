@@ -7,6 +7,8 @@ export TQDM_DISABLE = 1
 # The chapters' small networks gain little from a second thread, and lose a factor of ten where anything
 # else wants the cores; with one, a page's numbers do not depend on how many there are.
 export OMP_NUM_THREADS ?= 1
+# Notebooks at a time. With more than one a book is built sooner, and the times on its pages are those of a busy machine.
+export JOBS ?= 1
 # This environment's kernel, whatever other `python3` kernels the user has.
 export JUPYTER_PATH = $(CURDIR)/.venv/share/jupyter
 export PIP_DISABLE_PIP_VERSION_CHECK = 1

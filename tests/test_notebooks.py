@@ -3,6 +3,7 @@
 The build of the book is what executes them; `test_teaching` runs the exercises.
 """
 
+import re
 from functools import cache
 
 import nbformat

@@ -136,11 +136,15 @@ def add_citations(app, docname, source):
 def leave_slides_out(app, docname, source):
     """Drop the slides' metadata from code cells: jupyter-cache would execute a notebook again for their sake."""
     if app.env.doc2path(docname).endswith(".ipynb"):
-        notebook = json.loads(source[0])
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code":
-                cell["metadata"].pop("slideshow", None)
-        source[0] = json.dumps(notebook)
+        source[0] = without_slides(source[0])
+
+
+def without_slides(text):
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["metadata"].pop("slideshow", None)
+    return json.dumps(notebook)
 
 
 def drop_widget_state(app, docname, template, context, doctree):

@@ -232,8 +232,8 @@ def code(cell) -> str:
 def picture(data: str, alt: str) -> str:
     width, height = struct.unpack(">II", base64.b64decode(data[:64])[16:24])
     shape = "wide" if width > 1.4 * height else "compact"
-    alt = html.escape(alt, quote=True)
-    return f'<figure class="{shape}" style="--ratio: {width / height:.2f}"><img src="data:image/png;base64,{data}" alt="{alt}"></figure>'
+    image = f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt, quote=True)}">'
+    return f'<figure class="{shape}" style="--ratio: {width / height:.2f}">{image}</figure>'
 
 
 def output(cell) -> list[str]:

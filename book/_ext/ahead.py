@@ -1,0 +1,51 @@
+"""Several notebooks at a time: `make book JOBS=2` executes what the cache lacks before the pages are read one by one.
+
+It saves minutes where nobody reads the times that chapters measure, as in the tests. Pages that are to be read are
+built with one job, the default: their notebooks have the machine to themselves.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+from eambook import without_slides
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
+
+
+def setup(app):
+    app.connect("config-inited", execute_ahead, priority=600)  # after eambook, which names the cache
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def execute_ahead(app, config):
+    jobs = int(os.environ.get("JOBS", "1"))
+    if jobs < 1:
+        raise ValueError(f"JOBS is {jobs}, and should be 1 or more")
+    if jobs == 1:
+        return
+    cache = get_cache(config.nb_execution_cache_path)
+    waiting = [path for path in sorted(Path(app.srcdir, "notebooks").glob("*.ipynb")) if not is_cached(cache, path)]
+    with ThreadPoolExecutor(jobs) as workers:
+        for path, result in zip(waiting, workers.map(lambda path: execute(path, config), waiting), strict=True):
+            if result.err is None:  # one that failed is left to its page, which runs it again and says what is wrong
+                bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})
+                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def read(path):
+    return nbformat.reads(without_slides(path.read_text(encoding="utf-8")), as_version=4)
+
+
+def is_cached(cache, path):
+    try:
+        cache.match_cache_notebook(read(path))
+    except KeyError:
+        return False
+    return True
+
+
+def execute(path, config):
+    return single_nb_execution(read(path), str(path.parent), config.nb_execution_timeout, allow_errors=False)

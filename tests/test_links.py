@@ -27,6 +27,7 @@ EXTERNAL = {
     for path in repository_files()
     if path.suffix in WRITTEN and not {"tests", "results"} & set(path.relative_to(ROOT).parts)
     for address in addresses(path.read_text(encoding="utf-8"))
+    if "\\" not in address  # a pattern of addresses
 }
 CITED = sorted(
     {

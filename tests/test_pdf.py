@@ -90,9 +90,9 @@ def test_links_of_joined_pages_stay_apart(soup):
 def test_a_link_that_leads_nowhere_is_named(folder, tmp_path):
     for page in PAGES:
         (tmp_path / page).parent.mkdir()
-        text = (folder / f"{page}.html").read_text().replace('two.html#summary"', 'two.html#sumary"')
+        text = (folder / f"{page}.html").read_text().replace('two.html#summary"', 'two.html#the-end"')
         (tmp_path / f"{page}.html").write_text(text)
-    with pytest.raises(pdf.Unprintable, match="#notebooks-two--sumary leads nowhere"):
+    with pytest.raises(pdf.Unprintable, match="#notebooks-two--the-end leads nowhere"):
         join(tmp_path)
 
 

@@ -158,7 +158,7 @@ def test_exercises_are_listed_with_their_kind():
     ("bad", "complaint"),
     [
         (text("## One", slide_type="sliding"), "unknown slide_type “sliding”"),
-        (text("## One", slide_type="slide", titel="x"), "unknown key “titel”"),
+        (text("## One", slide_type="slide", heading="x"), "unknown key “heading”"),
         (text("## One", slide_type="slide", points="x"), "slideshow's “points” is a list of strings"),
         (text("No heading.", slide_type="slide"), "a slide without a heading has a title"),
         (text("Said.", slide_type="notes", sentences=["Said"]), "“sentences” says nothing in this cell"),

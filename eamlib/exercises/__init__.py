@@ -92,6 +92,14 @@ def grade(exercise: str, answer: object) -> None:
     Raises:
         AssertionError: with the hint, if the answer is wrong or missing.
         ValueError: if there is no such exercise.
+
+    Example:
+        >>> def macs_ratio(out_channels, kernel_size, multiplier=1):
+        ...     return 1 / out_channels + 1 / kernel_size**2
+        >>> grade("02.3", macs_ratio)
+        Traceback (most recent call last):
+            ...
+        AssertionError: 02.3  ✗ Not yet. The multiplier is ignored: m kernels a channel cost more than one.
     """
     for shift in range(2):
         with _watch.other_numbers(shift):

@@ -64,6 +64,19 @@ def test_page_says_what_it_is_about(file):
     assert (HTML / head["og:image"].removeprefix(f"https://{owner}.github.io/{name}/")).is_file()
 
 
+def test_the_page_for_what_is_not_there_works_at_any_depth(html):
+    """What it links to and loads is named from the root of the site, and is there."""
+    root = f"/{ADDRESS.split('/')[-1]}/"
+    page = soup(html / "404.html")
+    assert page.find("a", href=f"{root}book/preface.html")
+    for name, attribute in ("a", "href"), ("link", "href"), ("script", "src"), ("img", "src"):
+        for element in page.find_all(name, **{attribute: True}):
+            url = urlsplit(element[attribute])
+            if not url.netloc and url.path:
+                assert url.path.startswith(root), element
+                assert (html / unquote(url.path.removeprefix(root))).is_file(), element
+
+
 def test_landing_page_shows_the_costs_that_the_library_counts(html):
     steps = soup(html / "book" / "index.html").select("ol.lineage > li")
     assert len(steps) == 6

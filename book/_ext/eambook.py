@@ -153,9 +153,14 @@ def drop_widget_state(app, docname, template, context, doctree):
 
 
 def address_pages(app, config):
-    """Where GitHub Pages serves a repository: for the links that name a page to search engines and to messengers."""
+    """Where GitHub Pages serves a repository.
+
+    Links that name a page to search engines and to messengers have to say it, and so have those of the page 404, which
+    is shown at any depth.
+    """
     owner, name = config.html_theme_options["repository_url"].rstrip("/").split("/")[-2:]
     config.html_baseurl = config.ogp_site_url = f"https://{owner}.github.io/{name}/"
+    config.notfound_urls_prefix = f"/{name}/"
 
 
 def mend_page(app, docname, template, context, doctree):

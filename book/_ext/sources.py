@@ -92,6 +92,13 @@ def accuracy(name):
 
 
 @source("recorded")
+def slowdown(work, variant):
+    """How many times as long as the static MobileNetV1 a variant of it takes, by the recorded benchmark of networks."""
+    [times] = (r["times"] for r in record("benchmarks/models-cpu.json")["results"] if r["work"] == work)
+    return times[variant]["ms"] / times["static"]["ms"]
+
+
+@source("recorded")
 def row(table, name):
     """A row of a recorded table, results/tables/TABLE.json, as plain values."""
     [found] = (row for row in record(f"tables/{table}.json")["rows"] if row["name"] == name)

@@ -25,7 +25,7 @@ from mdit_py_plugins.amsmath import amsmath_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
+from pygments.lexers import get_lexer_by_name
 
 from eamlib.exercises import QUIZZES
 
@@ -73,7 +73,7 @@ class Slide:
 @cache
 def markdown() -> MarkdownIt:
     """The book's Markdown, less what chapters do not use."""
-    parser = MarkdownIt("commonmark", {"html": True, "highlight": lambda code, language, _: paint(code)})
+    parser = MarkdownIt("commonmark", {"html": True, "highlight": lambda code, language, _: paint(code, language)})
     parser.enable("table").use(dollarmath_plugin, renderer=mathematics, allow_space=True).use(amsmath_plugin)
     parser.add_render_rule(
         "amsmath", lambda self, tokens, i, *_: mathematics(tokens[i].content, {"display_mode": True})
@@ -104,8 +104,8 @@ def plain_links(state):
             token.children = kept
 
 
-def paint(code: str) -> str:
-    return highlight(code, PythonLexer(), HtmlFormatter(cssclass="code"))
+def paint(code: str, language: str = "python") -> str:
+    return highlight(code, get_lexer_by_name(language or "text"), HtmlFormatter(cssclass="code"))
 
 
 def rendered(node: SyntaxTreeNode) -> str:
@@ -203,11 +203,9 @@ def parts(source: str, chosen: list[str] | None = None) -> list[Part]:
                 part.shown.append(f"<{tag}>{''.join(f'<li>{inline(item)}</li>' for item in shown)}</{tag}>")
                 if shown != items:
                     part.notes.append(block)
-            case "math_block" | "amsmath":
-                part.shown.append(block)
             case "blockquote":
                 part.notes.append(block)
-            case "table" | "fence":
+            case "math_block" | "amsmath" | "table" | "fence":
                 part.shown.append(block)
             case "html_block" | "hr":
                 pass
@@ -232,7 +230,12 @@ def code(cell) -> str:
 def picture(data: str, alt: str) -> str:
     width, height = struct.unpack(">II", base64.b64decode(data[:64])[16:24])
     shape = "wide" if width > 1.4 * height else "compact"
+<<<<<<< ours
     image = f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt, quote=True)}">'
+=======
+    alt = html.escape(alt, quote=True)
+    image = f'<img src="data:image/png;base64,{data}" alt="{alt}">'
+>>>>>>> theirs
     return f'<figure class="{shape}" style="--ratio: {width / height:.2f}">{image}</figure>'
 
 

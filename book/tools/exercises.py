@@ -21,9 +21,13 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from eamlib.exercises import CHECKS, QUIZZES
-
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import markers  # noqa: E402
+
+from eamlib.exercises import CHECKS, QUIZZES  # noqa: E402
+
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 CONFIG = Path(__file__).with_name("nbgrader_config.py")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -104,7 +108,12 @@ def parse(source: str) -> ast.Module:
 
 
 def read(path: Path) -> NotebookNode:
-    return nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    """A chapter, its numbers without the markers that say where they come from."""
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = markers.strip(cell.source)
+    return notebook
 
 
 def exercises(path: Path, notebook: NotebookNode | None = None) -> list[Exercise]:

@@ -27,9 +27,13 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
-from eamlib.exercises import QUIZZES
-
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import markers  # noqa: E402
+
+from eamlib.exercises import QUIZZES  # noqa: E402
+
 TYPES = {
     "slide": "begins a slide",
     "subslide": "begins a slide below the last one",
@@ -230,12 +234,7 @@ def code(cell) -> str:
 def picture(data: str, alt: str) -> str:
     width, height = struct.unpack(">II", base64.b64decode(data[:64])[16:24])
     shape = "wide" if width > 1.4 * height else "compact"
-<<<<<<< ours
     image = f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt, quote=True)}">'
-=======
-    alt = html.escape(alt, quote=True)
-    image = f'<img src="data:image/png;base64,{data}" alt="{alt}">'
->>>>>>> theirs
     return f'<figure class="{shape}" style="--ratio: {width / height:.2f}">{image}</figure>'
 
 
@@ -447,6 +446,8 @@ def executed(path: Path, folder: Path):
     for cell, show in zip(notebook.cells, shows, strict=True):
         if show is not None:
             cell.metadata["slideshow"] = show
+        if cell.cell_type == "markdown":
+            cell.source = markers.strip(cell.source)
     return notebook
 
 

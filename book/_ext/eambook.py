@@ -3,7 +3,7 @@
 1. A notebook is executed again when the library, the versions or the device change, not only when
    its own code does.
 2. In the chapters' portable Markdown, a plain link to a paper becomes a citation as well.
-3. The landing page's figure is drawn by the library that it shows.
+3. The figure on the cover of the PDF is drawn by the library that it shows.
 4. What a code cell says of slides (book/tools/slides.py) is no part of a page, nor of its key in the cache.
 5. The state of widgets, which are dead without a kernel and named anew in every build, is left out.
 6. What ran, when and with what is written down in `execution.json`; the status page tells it (status.py).
@@ -88,7 +88,7 @@ def describe_build(app, config):
 
 
 def draw_lineage(app, config):
-    """Draw the figure of the landing page, once for each state of the library."""
+    """Draw the figure of the PDF's cover, once for each state of the library."""
     drawn = Path(config.nb_execution_cache_path, "lineage.png")
     if not drawn.exists():
         import matplotlib
@@ -101,8 +101,7 @@ def draw_lineage(app, config):
         aside = drawn.with_suffix(".half.png")  # killed here, the next build draws it anew
         plots.lineage().savefig(aside)
         aside.replace(drawn)
-    # With its date, so that the landing page is read again only where the figure is another one.
-    shutil.copy2(drawn, Path(app.outdir).parent / "lineage.png")
+    shutil.copy(drawn, Path(app.outdir).parent / "lineage.png")
 
 
 def read_references(app, config):

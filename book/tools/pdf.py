@@ -279,11 +279,10 @@ def cover(title: str, author: str) -> str:
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     subtitle = CITATION["title"].removeprefix(title).lstrip(": ")
-    figure = next(HTML.glob("_images/lineage*.png"), None)
     of = f" from commit {commit.replace('-dirty', ', with changes')}" if commit else ""
     return f"""<div class="cover" id="cover">
         <p class="title">{html.escape(title)}</p><p class="subtitle">{html.escape(subtitle)}</p>
-        {f'<img src="../html/_images/{figure.name}" alt="From the standard convolution to EAM">' if figure else ""}
+        <img src="../lineage.png" alt="From the standard convolution to EAM, in six steps with their costs">
         <p class="author">{html.escape(author)}</p>
         <p>Printed {date.today().strftime("%d %B %Y").lstrip("0")}{of}.<br>
         Its code was run on {html.escape(facts["device"])}, budget <code>{facts["budget"]}</code>,

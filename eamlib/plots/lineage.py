@@ -1,4 +1,4 @@
-"""The figure of the landing page."""
+"""The way from the standard convolution to EAM: the bars of the landing page, and the figure of the cover."""
 
 from __future__ import annotations
 

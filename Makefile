@@ -47,9 +47,10 @@ solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden t
 exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEED=7)
 	@$(BIN)/python book/tools/exam.py $(SEED)
 
-# Two processes, since each has one thread; a file stays with one of them, which shares what its tests share.
+# Two processes, since each has one thread. A file stays with one of them, which shares what its tests share; in the order of
+# their names, test_colab, the longest, begins early.
 test: .venv/dev book lint  ## build the book, lint, and run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

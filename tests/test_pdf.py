@@ -184,7 +184,7 @@ def test_without_a_browser_it_says_what_to_install(environment, message):
 
 
 def test_make_asks_for_the_browser_before_any_work():
-    command = ["make", "pdf", "CHROMIUM=/no/where", f"PYTHON={sys.executable}"]
+    command = ["make", "--no-print-directory", "pdf", "CHROMIUM=/no/where", f"PYTHON={sys.executable}"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
     assert told.returncode
     assert "/no/where" in told.stderr

@@ -13,6 +13,7 @@ from eambook import without_slides
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
+from sphinx.errors import ExtensionError
 
 
 def setup(app):
@@ -21,10 +22,10 @@ def setup(app):
 
 
 def execute_ahead(app, config):
-    jobs = int(os.environ.get("JOBS", "1"))
-    if jobs < 1:
-        raise ValueError(f"JOBS is {jobs}, and should be 1 or more")
-    if jobs == 1:
+    said = os.environ.get("JOBS", "1")
+    if not said.isdecimal() or int(said) < 1:
+        raise ExtensionError(f"JOBS = {said!r} is no number of notebooks. Allowed: integers from 1.")
+    if (jobs := int(said)) == 1:
         return
     cache = get_cache(config.nb_execution_cache_path)
     waiting = [path for path in sorted(Path(app.srcdir, "notebooks").glob("*.ipynb")) if not is_cached(cache, path)]

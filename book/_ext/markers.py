@@ -69,6 +69,13 @@ def strip(text: str) -> str:
     return _MARKER.sub(lambda found: "" if found["end"] else found[0], text)
 
 
+def strip_cells(cells: list[dict]) -> None:
+    """Take the markers out of a notebook's Markdown cells."""
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = strip("".join(cell["source"]))
+
+
 def find(text: str) -> list[Marker | Finding]:
     """Every marker of a text, in order; a finding without a file for each that is none."""
     found = []

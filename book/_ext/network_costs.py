@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
+from written import Written
 
 from eamlib import cost, create_model
+from eamlib.files import replace
 
 # Of each paper the rows: what a network is called and what builds it. Ding et al. count MobileNetV2 with an expansion
 # also where t = 1 (chapter 10).
@@ -63,27 +63,22 @@ def counts(cache: Path) -> dict[str, dict[str, dict[str, int]]]:
     kept = cache / "network_costs.json"
     if not kept.exists():
         counted = {paper: {title: count(paper, title) for title in rows} for paper, rows in NETWORKS.items()}
-        aside = kept.with_suffix(".half")  # killed here, the next build counts again
-        aside.write_text(json.dumps(counted), encoding="utf-8")
-        aside.replace(kept)
+        replace(kept, json.dumps(counted))
     return json.loads(kept.read_text(encoding="utf-8"))
 
 
-class NetworkCosts(SphinxDirective):
+class NetworkCosts(Written):
     """A table for each paper."""
 
     def run(self):
         self.env.note_dependency(__file__)
-        lines = []
+        return [nodes.container("", *super().run(), classes=["network-costs"])]
+
+    def lines(self):
         for paper, rows in counts(Path(self.config.nb_execution_cache_path)).items():
-            lines += ["", f"| {paper} | parameters | MACs | FLOPs |", "|:--|--:|--:|--:|"]
+            yield from ("", f"| {paper} | parameters | MACs | FLOPs |", "|:--|--:|--:|--:|")
             for title, row in rows.items():
-                lines.append(
-                    f"| {title} | {row['parameters']:,} | {millions(row['macs'])} | {millions(row['flops'])} |"
-                )
-        tables = nodes.container(classes=["network-costs"])
-        self.state.nested_parse(StringList(lines), self.content_offset, tables)
-        return [tables]
+                yield f"| {title} | {row['parameters']:,} | {millions(row['macs'])} | {millions(row['flops'])} |"
 
 
 def millions(number: int) -> str:

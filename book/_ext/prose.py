@@ -233,9 +233,7 @@ def check_and_strip(app, docname, source):
         source[0] = markers.strip(source[0])
         return
     notebook = json.loads(source[0])
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            cell["source"] = markers.strip("".join(cell["source"]))
+    markers.strip_cells(notebook["cells"])
     source[0] = json.dumps(notebook)
 
 

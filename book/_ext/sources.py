@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from bs4 import BeautifulSoup
 
-from eamlib import create_model, data
+from eamlib import create_model, data, records
 from eamlib.budget import BUDGETS
 from eamlib.papers import accuracy as accuracies
 from eamlib.papers import dynet, eam, units
@@ -79,7 +79,7 @@ def paper_count(network):
 @source("recorded")
 def record(name):
     """A file below results/, as plain values."""
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return records.read(RESULTS / name)
 
 
 @source("recorded")

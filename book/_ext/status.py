@@ -1,15 +1,13 @@
 """The status page: with what the book was made, what runs are recorded, and where the workflows report."""
 
-import json
 import re
 import tomllib
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from docutils import nodes
-from docutils.statemachine import StringList
-from sphinx.util.docutils import SphinxDirective
+from written import Written
+
+from eamlib import records
 
 # How a record names a processor: eamlib.records.device_name. Whatever else it names is a GPU.
 PROCESSOR = re.compile(r", \d+ threads?$")
@@ -20,19 +18,6 @@ def setup(app):
     app.add_directive("recorded-runs", RecordedRuns)
     app.add_directive("workflows", Workflows)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-class Written(SphinxDirective):
-    """A directive whose content is Markdown that it writes itself."""
-
-    def run(self):
-        written = nodes.container()
-        source = f"<{self.name}>"
-        self.state.nested_parse(StringList(list(self.lines()), source), 0, written)
-        return written.children
-
-    def lines(self) -> Iterator[str]:
-        raise NotImplementedError
 
 
 class BuildFacts(Written):
@@ -52,13 +37,13 @@ class RecordedRuns(Written):
         found = inventory(Path(self.env.srcdir, "results"))
         yield "| `results/` | records | device | taken (UTC) |"
         yield "|---|---|---|---|"
-        for folder, records in found.items():
-            dates = sorted({record["date"][:10] for record in records})
+        for folder, runs in found.items():
+            dates = sorted({run["date"][:10] for run in runs})
             when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-            devices = "; ".join(sorted({record["device"] for record in records}))
-            yield f"| `{folder}` | {len(records)} | {devices} | {when} |"
+            devices = "; ".join(sorted({run["device"] for run in runs}))
+            yield f"| `{folder}` | {len(runs)} | {devices} | {when} |"
         yield ""
-        yield on_what([record for records in found.values() for record in records])
+        yield on_what([run for runs in found.values() for run in runs])
 
 
 class Workflows(Written):
@@ -78,17 +63,17 @@ def inventory(results: Path) -> dict[str, list[dict]]:
     """The device and the date of every record, by its folder. A table that was made of records is none."""
     found: dict[str, list[dict]] = {}
     for path in sorted(results.rglob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = records.read(path)
         if {"device", "date"} <= record.keys():
             about = {key: record[key] for key in ("device", "date")}
             found.setdefault(path.relative_to(results).parts[0], []).append(about)
     return found
 
 
-def on_what(records: list[dict]) -> str:
-    """Whether any of the records is from a GPU, in a sentence."""
-    gpus = sorted({record["device"] for record in records if not PROCESSOR.search(record["device"])})
+def on_what(runs: list[dict]) -> str:
+    """Whether any of the recorded runs is from a GPU, in a sentence."""
+    gpus = sorted({run["device"] for run in runs if not PROCESSOR.search(run["device"])})
     if not gpus:
-        return f"All {len(records)} were taken on a CPU: no recorded run is from a GPU."
-    from_gpus = sum(record["device"] in gpus for record in records)
-    return f"{from_gpus} of the {len(records)} are from a GPU ({', '.join(gpus)}), the others from a CPU."
+        return f"All {len(runs)} were taken on a CPU: no recorded run is from a GPU."
+    from_gpus = sum(run["device"] in gpus for run in runs)
+    return f"{from_gpus} of the {len(runs)} are from a GPU ({', '.join(gpus)}), the others from a CPU."

@@ -4,10 +4,8 @@ import re
 import sys
 from pathlib import Path
 
-from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
+from written import Written
 
 LAB = 90  # minutes of a week's lab
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -29,15 +27,13 @@ def setup(app):
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-class Generated(SphinxDirective):
-    """A directive that stands for Markdown."""
+class Generated(Written):
+    """Made of the chapters and of the tools that read them: where one of these changes, the page is read again."""
 
-    def run(self):
+    def lines(self):
         for source in (*exercises.NOTEBOOKS, *TOOLS.glob("*.*"), __file__):
             self.env.note_dependency(str(source))
-        into = nodes.Element()
-        self.state.nested_parse(StringList(self.markdown().splitlines(), self.name), self.content_offset, into)
-        return into.children
+        return self.markdown().splitlines()
 
     def markdown(self) -> str:
         raise NotImplementedError

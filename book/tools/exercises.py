@@ -110,9 +110,7 @@ def parse(source: str) -> ast.Module:
 def read(path: Path) -> NotebookNode:
     """A chapter, its numbers without the markers that say where they come from."""
     notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = markers.strip(cell.source)
+    markers.strip_cells(notebook.cells)
     return notebook
 
 

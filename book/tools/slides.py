@@ -446,8 +446,7 @@ def executed(path: Path, folder: Path):
     for cell, show in zip(notebook.cells, shows, strict=True):
         if show is not None:
             cell.metadata["slideshow"] = show
-        if cell.cell_type == "markdown":
-            cell.source = markers.strip(cell.source)
+    markers.strip_cells(notebook.cells)
     return notebook
 
 

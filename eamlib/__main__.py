@@ -128,22 +128,33 @@ def _parser() -> argparse.ArgumentParser:
         "figures against ours. A run that is recorded is never done again, and one that was interrupted goes on after "
         "its last finished epoch: repeat the same command as often as you like. Begin with --list.",
         epilog="Tables: baseline, channels, selection, pooling and output-size of the EAM paper; g_t and fix-dy of the "
-        "DyNet paper; tricks, our own, which takes the recipe apart; all. "
+        "DyNet paper; of our own tricks, which takes the recipe apart, and attention, which has a placebo; all. A plan "
+        "says beforehand what is run and what counts as an answer: results/plans/. "
         "A first try, a minute on a CPU: reproduce pooling --budget smoke --width 0.25 --seeds 2. "
         "On a Slurm cluster: sbatch --array=1-8 --wrap 'python -m eamlib reproduce baseline --data cifar100 --budget "
         "full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same with --shard 1/2 --device cuda:0 and --shard 2/2 "
         "--device cuda:1.",
     )
     reproduce.add_argument(
-        "table", help="baseline, channels, selection, pooling, output-size, g_t, fix-dy, tricks or all"
+        "table",
+        nargs="?",
+        default="plan",
+        help="baseline, channels, selection, pooling, output-size, g_t, fix-dy, tricks, attention or all; or plan, the "
+        "runs that a plan lists (default: %(default)s)",
     )
     reproduce.add_argument(
         "--list", action="store_true", help="train nothing: show the rows, what is done and the minutes that are left"
     )
 
+    planned = reproduce.add_argument_group("of a plan, which sets data, epochs, width and the least number of seeds")
+    planned.add_argument(
+        "--plan", default="results/plans/attention.json", metavar="FILE", help="the plan (default: %(default)s)"
+    )
+    planned.add_argument("--part", action="append", help="this part of it alone; may be repeated")
+
     what = reproduce.add_argument_group("what is trained")
     what.add_argument("--row", action="append", help="this row alone, by its name in --list; may be repeated")
-    what.add_argument("--seeds", type=int, default=3, help="runs a row, from seed 0 on (default: %(default)s)")
+    what.add_argument("--seeds", type=int, help="runs of each row, from seed 0 on (default: 3; of a plan, its least)")
     what.add_argument(
         "--budget",
         help="smoke, laptop, colab or full: sets data and epochs (default: EAMLIB_BUDGET; unset, colab with CUDA and "
@@ -432,34 +443,82 @@ def _train(options: argparse.Namespace) -> None:
 
 def _reproduce(options: argparse.Namespace) -> None:
     from eamlib._checks import one_of
+    from eamlib.papers.accuracy import TABLES
+
+    one_of("table", options.table, (*TABLES, "all", "plan"))
+    given = {name: getattr(options, name) for name in ("compile", "channels_last", "workers")}
+    how = {name: value for name, value in given.items() if value is not None and value is not False}
+    (_reproduce_plan if options.table == "plan" else _reproduce_tables)(options, how)
+
+
+def _reproduce_plan(options: argparse.Namespace, how: dict) -> None:
+    from eamlib.papers import protocol
+
+    for name in ("row", "budget", "data", "epochs", "width"):
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(f"--{name} = {value!r} is the plan's; allowed with a plan are --part and --seeds.")
+    if options.precision != "float32":
+        raise ValueError(f"--precision = {options.precision!r} is the plan's; allowed is float32.")
+    plan = protocol.read(options.plan)
+    chosen = [plan.part(name) for name in options.part or ()] or plan.parts
+    units = plan.units(tuple(part.name for part in chosen), options.seeds)
+    if options.list:
+        print(f"Plan {plan.name}: {plan.question}")
+        rows = []
+        for part in chosen:
+            for name in part.data:
+                seeds = part.seeds if options.seeds is None else min(options.seeds, part.most)
+                title = f"{part.name}, {name}: {seeds} of at most {part.most} seeds"
+                rows.append((title, part.plan(name, seeds), [row for _, row in part.rows]))
+        _list_units(options, rows, units, how)
+        return
+    protocol.refuse_uncommitted(options.plan)
+    _run(options, units, {**how, "plan": plan})
+
+
+def _reproduce_tables(options: argparse.Namespace, how: dict) -> None:
     from eamlib.papers import report
     from eamlib.papers.accuracy import TABLES
-    from eamlib.papers.reproduce import reproduce
-    from eamlib.papers.units import check, plan, shard
+    from eamlib.papers.units import check, plan
 
-    one_of("table", options.table, (*TABLES, "all"))
     tables = list(TABLES.values()) if options.table == "all" else [TABLES[options.table]]
+    if options.part:
+        raise ValueError(f"--part = {options.part[0]!r} is of a plan; allowed with a table is --row.")
     if options.row and len(tables) > 1:
         raise ValueError(f"--row = {options.row[0]!r} wants one table; allowed: {', '.join(TABLES)}.")
     chosen = [tables[0].row(name) for name in dict.fromkeys(options.row or ())]
-    rows = [(table, chosen or table.rows) for table in tables]
     wanted = plan(
         options.budget,
         data_name=options.data,
         epochs=options.epochs,
-        seeds=options.seeds,
+        seeds=3 if options.seeds is None else options.seeds,
         width=options.width,
         precision=options.precision,
     )
-    units = wanted.units(row for _, of_table in rows for row in of_table)
+    units = wanted.units(row for table in tables for row in chosen or table.rows)
     check(units)
+    if options.list:
+        seeds = "seed 0" if wanted.seeds == 1 else f"seeds 0 to {wanted.seeds - 1}"
+        width = "the paper's widths" if wanted.width is None else f"width {wanted.width:g}"
+        precision = "" if wanted.precision == "float32" else f", {wanted.precision}"
+        print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {width}, {seeds}{precision}.")
+        rows = [(f"{table.name}: {table.title} ({table.paper})", wanted, chosen or table.rows) for table in tables]
+        _list_units(options, rows, units, how)
+        return
+    try:
+        _run(options, units, how)
+    finally:
+        for table in tables:
+            built = report.build(table, wanted, options.results)
+            print(f"\n{report.markdown(built)}\nSaved as {report.save(built, options.results)}.")
+
+
+def _run(options: argparse.Namespace, units: list, how: dict) -> None:
+    from eamlib.papers.reproduce import reproduce
+    from eamlib.papers.units import shard
+
     if options.shard:
         units = shard(units, options.shard)
-    given = {name: getattr(options, name) for name in ("compile", "channels_last", "workers")}
-    how = {name: value for name, value in given.items() if value is not None and value is not False}
-    if options.list:
-        _list_units(options, wanted, rows, units, how)
-        return
     diverged = []
     outcomes = reproduce(
         units,
@@ -473,9 +532,6 @@ def _reproduce(options: argparse.Namespace) -> None:
     for outcome in outcomes:
         print(f"{outcome.unit.data}/{outcome.unit.name}: {outcome.state}, {outcome.message}", flush=True)
         diverged += [outcome.unit.name] if outcome.state == "diverged" else []
-    for table in tables:
-        built = report.build(table, wanted, options.results)
-        print(f"\n{report.markdown(built)}\nSaved as {report.save(built, options.results)}.")
     if diverged:
         raise FloatingPointError(f"{len(diverged)} of {len(units)} runs diverged: {', '.join(diverged)}.")
 
@@ -487,27 +543,28 @@ def _publish(options: argparse.Namespace) -> None:
     print(f"{path} ({path.stat().st_size / 1e6:.2f} MB)\n\n{path.with_suffix('.md').read_text(encoding='utf-8')}")
 
 
-def _list_units(options: argparse.Namespace, wanted, rows, units, how: dict) -> None:
+def _list_units(options: argparse.Namespace, rows, units, how: dict) -> None:
+    """Print what is done of ``rows``, (title, plan, rows of a table) each, as far as ``units`` has it."""
     from eamlib import data, records
     from eamlib.papers.forecast import Forecast
+    from eamlib.papers.units import shard
     from eamlib.training import check_precision, pick_device
 
     device = pick_device(options.device)
-    check_precision(wanted.precision, device)
+    check_precision(rows[0][1].precision, device)
+    if options.shard:
+        units = shard(units, options.shard)
     forecast = Forecast(options.results, options.work, device, **how)
-    seeds = "seed 0" if wanted.seeds == 1 else f"seeds 0 to {wanted.seeds - 1}"
-    width = "the paper's widths" if wanted.width is None else f"width {wanted.width:g}"
-    precision = "" if wanted.precision == "float32" else f", {wanted.precision}"
-    print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {width}, {seeds}{precision}.")
-    decoding = "" if wanted.data in data.IN_MEMORY else ", decoding not counted"
+    on_disk = any(plan.data not in data.IN_MEMORY for _, plan, _ in rows)
+    decoding = ", decoding not counted" if on_disk else ""
     print(
         f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now{decoding}."
     )
     counted, total = set(), 0.0
-    for table, of_table in rows:
-        print(f"\n{table.name}: {table.title} ({table.paper})")
+    for title, plan, of_title in rows:
+        print(f"\n{title}")
         print(f"  {'row':<34}{'':<38}{'done':>10}{'minutes left':>14}")
-        for progress in forecast.rows(wanted, of_table, units):
+        for progress in forecast.rows(plan, of_title, units):
             minutes = f"{'' if progress.measured else '~'}{progress.minutes:,.1f}"
             total += 0 if progress.units[0] in counted else progress.minutes
             counted.update(progress.units)

@@ -1,7 +1,7 @@
 """Image sets, ready for any network of the library.
 
-The small sets are held in memory as RGB images of 32 × 32 pixels in uint8: grey images repeat their one channel,
-which costs no memory. ``digits`` travels with scikit-learn and needs no download. ImageNet100 stays on disk:
+The small sets are held in memory as RGB images of 32 × 32 or 64 × 64 pixels in uint8: grey images repeat their one
+channel, which costs no memory. ``digits`` travels with scikit-learn and needs no download. ImageNet100 stays on disk:
 :mod:`eamlib.imagenet`.
 """
 
@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import warnings
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eamlib import imagenet, records
+from eamlib import cifar, imagenet, records, tiny_imagenet
 from eamlib._checks import one_of, positive_int
+from eamlib.decoded import cache_folder
+from eamlib.files import fetching
 
 __all__ = [
     "AUGMENTATIONS",
@@ -59,7 +58,7 @@ class ImageSet(Dataset):
 
     Attributes:
         name: of the set.
-        images: uint8, ``[N, 3, 32, 32]``; photographs are larger.
+        images: uint8, ``[N, 3, 32, 32]``; Tiny ImageNet's and photographs are larger.
         labels: int64, ``[N]``, from 0 to len(classes) - 1.
         classes: the names behind the labels.
 
@@ -99,12 +98,17 @@ def load(
     Args:
         name: ``"digits"`` (1,797 handwritten digits, scikit-learn), ``"fashion_mnist"`` (70,000 garments, Xiao et
             al. 2017), ``"cifar10"`` or ``"cifar100"`` (60,000 photographs each, Krizhevsky 2009,
-            https://www.cs.toronto.edu/~kriz/cifar.html), or ``"imagenet100"`` (100 classes of ImageNet, 50 test
-            images each and about 1,300 for training; Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575).
+            https://www.cs.toronto.edu/~kriz/cifar.html), ``"tiny_imagenet"`` (200 classes of ImageNet in 64 × 64
+            pixels, 500 training and 50 test images each; Le and Yang 2015,
+            http://cs231n.stanford.edu/tiny-imagenet-200.zip), ``"tiny_imagenet_100"`` (the first 100 of these classes,
+            in the order of its ``wnids.txt``: a stand-in for ImageNet100 that everybody can have), or ``"imagenet100"`` (100 classes of ImageNet, 50 test images each and
+            about 1,300 for training; Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575).
         root: folder of the data files, in torchvision's layout: ``FashionMNIST/raw``, ``cifar-10-batches-py``,
-            ``cifar-100-python``, and ``imagenet/train`` and ``imagenet/val`` with a folder for each class. None takes
-            ``EAMLIB_DATA``, else ``~/.cache/eamlib``. Digits need none.
-        train: the training images, else the test images (of ImageNet those for validation).
+            ``cifar-100-python``, and ``imagenet/train`` and ``imagenet/val`` with a folder for each class. CIFAR may
+            also lie there as PNG files, ``cifar10/train/<class>/*.png`` and ``cifar10/test/<class>/*.png``, and Tiny
+            ImageNet lies in ``tiny-imagenet-200``, as it is published. None takes ``EAMLIB_DATA``, else
+            ``~/.cache/eamlib``. Digits need none.
+        train: the training images, else the test images (of ImageNet and Tiny ImageNet those for validation).
         download: fetch what is missing, where the set can be fetched: ImageNet cannot.
         classes: for ImageNet100 alone: a text file with another list of 100 WordNet ids, one a line. None takes
             the list that :mod:`eamlib.imagenet` names.
@@ -113,8 +117,8 @@ def load(
         An :class:`ImageSet`, in memory; of ImageNet100 an :class:`eamlib.imagenet.ImageFolderSet`, on disk.
 
     Raises:
-        ValueError: if the name is unknown, a file is truncated or not what it should be, a class has no images, or
-            ``classes`` is given for another set or is no list of 100 classes.
+        ValueError: if the name is unknown, a file is truncated or not what it should be, PNG files are not the original
+            CIFAR, a class has no images, or ``classes`` is given for another set or is no list of 100 classes.
         FileNotFoundError: if files are missing, and ``download`` is False or fails.
 
     Example:
@@ -221,19 +225,7 @@ def held_in_memory(argument: str, name: object) -> str:
 
 
 def _root(root: str | Path | None) -> Path:
-    return Path(root or os.environ.get("EAMLIB_DATA") or "~/.cache/eamlib").expanduser()
-
-
-def _fetch(torchvision_set: type, root: Path, url: str, wanted: str) -> None:
-    """Have torchvision download a set to its own place under ``root``, or unpack an archive that lies there."""
-    try:
-        torchvision_set(str(root), download=True)
-    except (OSError, RuntimeError, HTTPException) as error:
-        reason = " ".join(str(error).split())
-        raise FileNotFoundError(
-            f"{torchvision_set.__name__} is not in root = {str(root)!r} and could not be fetched from {url}: {reason}. "
-            f"Without a network, put {wanted} there."
-        ) from error
+    return cache_folder() if root is None else Path(root).expanduser()
 
 
 def _digits(root: object, train: bool, download: bool) -> ImageSet:
@@ -293,7 +285,8 @@ def _fashion_mnist_folder(root: str | Path | None, download: bool) -> Path:
         )
     from torchvision.datasets import FashionMNIST
 
-    _fetch(FashionMNIST, root, FashionMNIST.mirrors[0], "its four .gz files")
+    with fetching("FashionMNIST", root, FashionMNIST.mirrors[0], "its four .gz files"):
+        FashionMNIST(str(root), download=True)
     return candidates[0]
 
 
@@ -320,49 +313,26 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
-def _cifar(kind: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
-    from torchvision import datasets
-    from torchvision.datasets.utils import check_integrity
+def _cifar(name: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
+    return ImageSet(name, *cifar.read(name, _root(root), train, download))
 
-    root, source = _root(root), getattr(datasets, kind)
-    folder, archive = root / source.base_folder, root / source.filename
-    if not folder.is_dir():
-        if archive.exists() and not check_integrity(archive, source.tgz_md5):
-            raise ValueError(f"{archive} is truncated or damaged: its MD5 is wrong. Delete it and fetch it again.")
-        if not archive.exists() and not download:
-            raise FileNotFoundError(
-                f"root = {str(root)!r} holds no {kind}. Allowed: a folder with {folder.name}/ or {archive.name} (from "
-                f"{source.url}); or download=True."
-            )
-        _fetch(source, root, source.url, archive.name)
-    files = {**dict(source.train_list + source.test_list), source.meta["filename"]: source.meta["md5"]}
-    if absent := [name for name in files if not (folder / name).is_file()]:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(absent)}. Delete the folder and load again.")
-    with warnings.catch_warnings():
-        # The pickles are older than NumPy 2.4, whose first releases say so.
-        warnings.filterwarnings("ignore", message=r"dtype\(\): align")
-        try:
-            whole = source(str(root), train=train)  # compares every file with its MD5 before it reads one
-        except RuntimeError as error:
-            bad = [name for name, md5 in files.items() if not check_integrity(folder / name, md5)]
-            raise ValueError(
-                f"{', '.join(bad)} in {folder} truncated or damaged: wrong MD5. Delete the folder and load again."
-            ) from error
-    images = torch.from_numpy(whole.data).permute(0, 3, 1, 2).contiguous()
-    return ImageSet(kind.lower(), images, torch.tensor(whole.targets), tuple(whole.classes))
+
+def _tiny_imagenet(name: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
+    return ImageSet(name, *tiny_imagenet.read(name, _root(root), train, download))
 
 
 _LOADERS = {
     "digits": _digits,
     "fashion_mnist": _fashion_mnist,
-    "cifar10": partial(_cifar, "CIFAR10"),
-    "cifar100": partial(_cifar, "CIFAR100"),
+    **{name: partial(_cifar, name) for name in cifar.CLASSES},
+    **{name: partial(_tiny_imagenet, name) for name in tiny_imagenet.CLASSES},
 }
 IN_MEMORY = tuple(_LOADERS)
 DATASETS = (*IN_MEMORY, "imagenet100")
 # Pixels a side of what a network is given, and the stride of the stem that suits them.
-INPUT_SIZES = dict.fromkeys(IN_MEMORY, 32) | {"imagenet100": 224}
-STEM_STRIDES = dict.fromkeys(IN_MEMORY, 1) | {"imagenet100": 2}
+_TINY = tuple(tiny_imagenet.CLASSES)
+INPUT_SIZES = dict.fromkeys(IN_MEMORY, 32) | dict.fromkeys(_TINY, 64) | {"imagenet100": 224}
+STEM_STRIDES = dict.fromkeys(IN_MEMORY, 1) | dict.fromkeys((*_TINY, "imagenet100"), 2)
 # What :func:`eamlib.augment.augment` may do to each set in memory.
 AUGMENTATIONS = {
     # A mirrored digit is another sign or none. Two pixels are half a pixel of the original 8 × 8.
@@ -373,4 +343,6 @@ AUGMENTATIONS = {
     # is for who wants it: 16 on CIFAR-10 and 8 on CIFAR-100 in its paper.
     "cifar10": {"pad": 4, "flip": True},
     "cifar100": {"pad": 4, "flip": True},
+    # The same shift in proportion.
+    **{name: {"pad": 8, "flip": True} for name in _TINY},
 }

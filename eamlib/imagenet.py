@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from eamlib._checks import integer_within, positive_int
+from eamlib.decoded import rgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,14 +67,7 @@ class ImageFolderSet(Dataset):
     def __getitem__(self, index: int) -> tuple[Image, int]:
         from PIL import Image
 
-        path = self.files[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB"), int(self.labels[index])
-        except (OSError, SyntaxError) as error:
-            raise ValueError(
-                f"{path} cannot be read: truncated or no image ({error}). Replace it, or delete it and load again."
-            ) from error
+        return Image.fromarray(rgb(self.files[index])), int(self.labels[index])
 
     def loader(
         self, batch_size: int, *, train: bool, workers: int = 0, generator: torch.Generator | None = None

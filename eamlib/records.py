@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import platform
 import re
@@ -12,7 +13,9 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from eamlib.files import replace
 
@@ -107,6 +110,45 @@ def read(path: str | Path) -> dict:
         return json.loads(Path(path).read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not a record: {error}.") from error
+
+
+def pack(answers: Tensor) -> str:
+    """Which images a network knows, bool ``[N]``, as text: a bit per image, in base64.
+
+    Example:
+        >>> pack(torch.tensor([True, False, True]))
+        'oA=='
+    """
+    return base64.b64encode(np.packbits(answers.numpy())).decode()
+
+
+def unpack(record: dict) -> np.ndarray:
+    """Which test images the network of a record knows, bool ``[N]``, in the order of the set.
+
+    Raises:
+        ValueError: if it holds no answers, or they are not those of its accuracy and its number of images.
+
+    Example:
+        >>> history, images = [{"test_accuracy": 200 / 3}], {"test": 3}
+        >>> unpack({"answers": "oA==", "images": images, "history": history})
+        array([ True, False,  True])
+        >>> unpack({"answers": "4A==", "images": images, "history": history})
+        Traceback (most recent call last):
+            ...
+        ValueError: answers hold 3 right of 3 images, and the last test accuracy is 66.67 %.
+    """
+    if "answers" not in record:
+        raise ValueError("the record holds no answers; records of planned runs do.")
+    count, accuracy = record["images"]["test"], record["history"][-1]["test_accuracy"]
+    packed = np.frombuffer(base64.b64decode(record["answers"], validate=True), np.uint8)
+    if len(packed) != -(-count // 8):
+        raise ValueError(f"answers hold {8 * len(packed)} bits; the record has {count} test images.")
+    answers = np.unpackbits(packed, count=count).astype(bool)
+    if round(100 * answers.sum() / count, 6) != round(accuracy, 6):
+        raise ValueError(
+            f"answers hold {answers.sum()} right of {count} images, and the last test accuracy is {accuracy:.2f} %."
+        )
+    return answers
 
 
 def published(name: str) -> dict:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from tqdm import tqdm
 
-__all__ = ["evaluate", "fit", "normalize", "pick_device", "pixel_statistics", "seed_everything"]
+__all__ = ["evaluate", "fit", "normalize", "pick_device", "pixel_statistics", "right_answers", "seed_everything"]
 
 
 def seed_everything(seed: int) -> None:
@@ -206,7 +206,7 @@ def fit(
                 if not all(parameter.isfinite().all() for parameter in model.parameters()):
                     raise FloatingPointError("the step left weights that are not finite.")
                 _share_statistics(model, average)
-                tested = _right_answers(model if average is None else average, images_of_test, mean, std)
+                tested = _right_answers(model if average is None else average, images_of_test, mean, std).sum()
                 line = {
                     "epoch": epoch,
                     "loss": sum(a * len(b) for a, b in zip(losses.tolist(), batches, strict=True)) / len(train),
@@ -260,12 +260,36 @@ def evaluate(
         >>> round(evaluate(always_three, test), 1)  # a digit in ten
         10.2
     """
+    known = right_answers(model, dataset, mean=mean, std=std, batch_size=batch_size, workers=workers)
+    return 100 * int(known.sum()) / len(dataset)
+
+
+def right_answers(
+    model: nn.Module,
+    dataset: ImageSet | ImageFolderSet,
+    *,
+    mean: Tensor | None = None,
+    std: Tensor | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Tensor:
+    """Which images a network knows: bool, ``[N]``, on the CPU, in the order of the set.
+
+    Args and errors are those of :func:`evaluate`, which counts them.
+
+    Example:
+        >>> test = eamlib.data.load("digits", train=False)
+        >>> always_three = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+        >>> always_three[1].bias.data[3] = 1000
+        >>> torch.equal(right_answers(always_three, test), test.labels == 3)
+        True
+    """
     if mean is None or std is None:
         mean, std = pixel_statistics(dataset)
     if batch_size is not None:
         positive_int("batch_size", batch_size)
     images = feed(dataset, next(model.parameters()).device, workers=workers)
-    return 100 * int(_right_answers(model, images, mean, std, batch_size)) / len(dataset)
+    return _right_answers(model, images, mean, std, batch_size).cpu()
 
 
 def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor]:
@@ -280,7 +304,11 @@ def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor
     """
     if isinstance(dataset, ImageFolderSet):
         return torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    counts = torch.stack([torch.bincount(dataset.images[:, c].flatten().int(), minlength=256) for c in range(3)])
+    # Piece by piece: the images of a large set as integers of 64 bits would need eight times their own memory.
+    counts = sum(
+        torch.stack([torch.bincount(piece[:, c].flatten().int(), minlength=256) for c in range(3)])
+        for piece in dataset.images.split(10_000)
+    )
     share = counts.double() / counts.sum(1, keepdim=True)
     value = torch.arange(256, dtype=torch.double) / 255
     mean = share @ value
@@ -327,10 +355,10 @@ def _step(
 def _right_answers(
     model: nn.Module, images: InMemory | OnDisk, mean: Tensor, std: Tensor, batch_size: int | None = None
 ) -> Tensor:
-    """How many of this process's share of all images the model knows."""
+    """Which of this process's share of all images the model knows: bool, on the images' device."""
     batches = torch.arange(len(images)).split(images.at_once if batch_size is None else batch_size)
     with evaluating(model):
-        return sum((model(normalize(x, mean, std)).argmax(1) == y).sum() for x, y in images.read(batches))
+        return torch.cat([model(normalize(x, mean, std)).argmax(1) == y for x, y in images.read(batches)])
 
 
 @torch.no_grad()

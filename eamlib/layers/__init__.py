@@ -1,6 +1,6 @@
 """The bricks: convolutions, channel selections, attentions, and the dynamic convolution made of them."""
 
-from eamlib.layers.attention import EAMAttention, KernelAttention, SqueezeExcitation, set_temperature
+from eamlib.layers.attention import EAMAttention, KernelAttention, SqueezeExcitation, UniformAttention, set_temperature
 from eamlib.layers.convolution import ClassifierHead, ConvNormAct, DepthwiseSeparable, Residual
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import BlockPredictor, Chain, CoefficientPredictor, DyNetConv2d, predicted, share_predictor
@@ -33,6 +33,7 @@ __all__ = [
     "RandomChannels",
     "Residual",
     "SqueezeExcitation",
+    "UniformAttention",
     "channel_selection",
     "conv_builder",
     "predicted",

@@ -195,6 +195,39 @@ class EAMAttention(_SoftmaxAttention):
         return f"pool={self.pool}, output_size={self.output_size}"
 
 
+class UniformAttention(nn.Module):
+    """No attention: every kernel weighs 1 / K, whatever the input. ``[B, C, H, W] -> [B, K]``.
+
+    The placebo of an experiment: a dynamic convolution of it has the K kernels and their training, and mixes them alike
+    for every image. What attention is good for is the difference to it, not to a static network with a K-th of the
+    parameters.
+
+    Args:
+        in_channels: how many channels the input has, C.
+        num_kernels: how many kernels, K.
+
+    Raises:
+        ValueError: if a count is below 1.
+
+    Example:
+        >>> UniformAttention(64, num_kernels=4)(torch.randn(2, 64, 7, 7))
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500],
+                [0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+
+    def __init__(self, in_channels: int, num_kernels: int = 4, *, device=None, dtype=None):
+        super().__init__()
+        self.in_channels = positive_int("in_channels", in_channels)
+        self.num_kernels = positive_int("num_kernels", num_kernels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        batch = feature_maps("input", input, self.in_channels).shape[0]
+        return input.new_full((batch, self.num_kernels), 1 / self.num_kernels)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, num_kernels={self.num_kernels}"
+
+
 def _adaptive_pool2d(input: Tensor, size: int, kind: str) -> Tensor:
     """Adaptive pooling to size × size, ``kind`` "avg" or "max"."""
     if not torch.compiler.is_exporting() or any(not isinstance(pixels, int) for pixels in input.shape[2:]):

@@ -13,21 +13,22 @@ from functools import partial
 from torch import nn
 
 from eamlib._checks import one_of
-from eamlib.layers.attention import EAMAttention, KernelAttention
+from eamlib.layers.attention import EAMAttention, KernelAttention, UniformAttention
 from eamlib.layers.convolution import ConvBuilder, static_conv
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import DyNetConv2d
 from eamlib.layers.selection import SELECTIONS
 
-CONVS = ("static", "dynamic", "dynet", *(f"eam-{select}" for select in SELECTIONS))
+CONVS = ("static", "dynamic", "dynamic-uniform", "dynet", *(f"eam-{select}" for select in SELECTIONS))
 
 
 def conv_builder(conv: str = "static", **options) -> ConvBuilder:
     """Return what builds a layer from (in_channels, out_channels, kernel_size, stride=1, groups=1, dilation=1).
 
     Args:
-        conv: ``"static"``; ``"dynamic"`` (attention over all channels, Chen et al. 2020); ``"dynet"`` (coefficients a
-            channel, Zhang et al. 2020); ``"eam-"`` and the name of a selection (Ding et al. 2021).
+        conv: ``"static"``; ``"dynamic"`` (attention over all channels, Chen et al. 2020); ``"dynamic-uniform"`` (the
+            placebo: K kernels, each weighted 1 / K); ``"dynet"`` (coefficients per output channel, Zhang et al. 2020);
+            ``"eam-"`` and the name of a selection (Ding et al. 2021).
         options: of the attention, and ``num_kernels`` and ``strategy``; of ``"dynet"``, ``group_size`` and ``fuse``.
             With ``seed``, layer i draws its channels with seed + i, so that layers of the same width do not all pick
             the same ones.
@@ -66,13 +67,13 @@ def dynamic_layer(conv: str, **options) -> Callable[..., DynamicConv2d]:
     """Return what builds a :class:`DynamicConv2d` from the arguments of ``nn.Conv2d``, without ``padding_mode``.
 
     Args:
-        conv: ``"dynamic"``, or ``"eam-"`` and the name of a selection.
+        conv: ``"dynamic"``, ``"dynamic-uniform"``, or ``"eam-"`` and the name of a selection.
         options: as in :func:`conv_builder`.
 
     Raises:
         ValueError: if an option is unknown.
     """
-    attention_class, fixed = KernelAttention, {}
+    attention_class, fixed = UniformAttention if conv == "dynamic-uniform" else KernelAttention, {}
     if conv.startswith("eam-"):
         attention_class, fixed = EAMAttention, {"select": conv.removeprefix("eam-")}
     strategy = options.pop("strategy", "auto")

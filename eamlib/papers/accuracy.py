@@ -290,8 +290,29 @@ _TRICKS = Table(
     ),
 )
 
+
+def _attention_row(name: str, title: str, conv: str, *printed: float, baseline: str | None = None) -> Row:
+    return Row(name, title, "mobilenet_v1", conv, 0.25, _printed(*printed) if printed else {}, baseline=baseline)
+
+
+_ATTENTION = Table(
+    "attention",
+    "whether attention over kernels helps, and what it has to read, in MobileNetV1 ×0.25",
+    OURS,
+    None,
+    (
+        _attention_row("static", "static", "static"),
+        _attention_row("placebo", "four kernels, each weighted ¼", "dynamic-uniform", baseline="static"),
+        _attention_row("dynamic", "DyNet (Ding)", "dynamic", 91.14, 68.30, 66.76, baseline="static"),
+        _attention_row("eam-rcr", "EAM RCR", "eam-rcr", 91.01, 68.61, 68.50, baseline="dynamic"),
+        _attention_row("eam-cgr", "EAM CGR", "eam-cgr", 91.12, 68.71, 67.25, baseline="dynamic"),
+    ),
+    "The rows of the EAM paper's first table at this width, with the two that it lacks: the static network, and the "
+    "placebo, which has the four kernels and no attention.",
+)
+
 TABLES = {
     table.name: table
-    for table in (_BASELINE, _CHANNELS, _SELECTION, _POOLING, _OUTPUT_SIZE, _GROUP_SIZE, _FIX_DY, _TRICKS)
+    for table in (_BASELINE, _CHANNELS, _SELECTION, _POOLING, _OUTPUT_SIZE, _GROUP_SIZE, _FIX_DY, _TRICKS, _ATTENTION)
 }
 """All of them, by name."""

@@ -18,6 +18,8 @@ NAMES = {
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
+    "tiny_imagenet": "Tiny ImageNet",
+    "tiny_imagenet_100": "Tiny ImageNet-100",
     "imagenet100": "ImageNet100",
     "imagenet": "ImageNet",
 }

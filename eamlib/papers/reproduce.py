@@ -14,13 +14,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from eamlib import data, records
 from eamlib._checks import one_of
+from eamlib.exchange import exchange
 from eamlib.feed import check_workers
 from eamlib.lock import Busy, hold
+from eamlib.papers.protocol import Protocol
 from eamlib.papers.units import Unit
-from eamlib.training import check_precision, fit, pick_device, seed_everything
+from eamlib.records import pack
+from eamlib.training import check_precision, fit, pick_device, pixel_statistics, right_answers, seed_everything
 
 __all__ = ["Outcome", "reproduce", "run_unit"]
 
@@ -49,6 +53,7 @@ def run_unit(
     device: torch.device | str | None = None,
     keep: bool = False,
     progress: bool = True,
+    plan: Protocol | None = None,
     **how,
 ) -> Outcome:
     """Train a unit, or finish what was begun, and write its record.
@@ -60,14 +65,17 @@ def run_unit(
         device: None takes CUDA where there is one.
         keep: leave the last two checkpoints where they are.
         progress: show a bar.
+        plan: what the run belongs to, and its record then names.
         how: ``compile``, ``channels_last`` and ``workers`` of :func:`eamlib.training.fit`, where not the default.
 
-    The record has ``configuration``, ``history`` (:func:`eamlib.training.fit`), ``images`` (of training and test),
-    ``images_per_second`` (training images, over training and test), ``how`` (where it is not empty)
-    and :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
+    The record has ``configuration``, ``plan`` (where there is one), ``history`` (:func:`eamlib.training.fit`),
+    ``images`` (of training and test), ``answers`` (which test images are classified correctly, :func:`pack`),
+    ``exchange`` (of networks with a kernel attention on images in memory: :func:`eamlib.exchange.exchange`),
+    ``images_per_second`` (training images, over training and test), ``how`` (where it is not empty) and
+    :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
 
     Raises:
-        ValueError: if there is a record or a checkpoint of another configuration.
+        ValueError: if there is a record or a checkpoint of another configuration, or the run is not in ``plan``.
         FileNotFoundError: if the data are missing.
         OSError: if nothing can be written; what was kept before is as it was.
 
@@ -78,6 +86,8 @@ def run_unit(
         >>> run_unit(unit, results="results", work="runs").state  # before now: its record comes with the book
         'done'
     """
+    if plan is not None:
+        plan.refuse_unplanned(unit)
     folder = Path(work).absolute() / unit.data / unit.name
     path = unit.path(Path(results).absolute())
     try:
@@ -89,12 +99,15 @@ def run_unit(
             train, test = data.load(unit.data), data.load(unit.data, train=False)
             seed_everything(unit.seed)
             place = {"device": device, "folder": folder, "progress": progress}
-            history = fit(unit.build(), train, test, **place, **how, **unit.recipe)
+            model = unit.build()
+            history = fit(model, train, test, **place, **how, **unit.recipe)
             seconds = sum(line["seconds"] for line in history)
             record = {
                 "configuration": unit.configuration,
+                **({"plan": plan.note} if plan else {}),
                 "history": history,
                 "images": {"train": len(train), "test": len(test)},
+                **_examined(unit, model, train, test),
                 "images_per_second": round(len(train) * len(history) / seconds, 1),
                 **({"how": how} if how else {}),
                 **where,
@@ -108,6 +121,15 @@ def run_unit(
         return Outcome(unit, "busy", str(busy))
     except FloatingPointError as error:
         return Outcome(unit, "diverged", str(error))
+
+
+def _examined(unit: Unit, model: nn.Module, train, test) -> dict:
+    """What the trained network answers, image by image, and what it loses where its attention is exchanged."""
+    mean, std = pixel_statistics(train)
+    answers = {"answers": pack(right_answers(model, test, mean=mean, std=std))}
+    if unit.recipe["temperature"] is None or unit.data not in data.IN_MEMORY:
+        return answers
+    return answers | {"exchange": [vars(one) for one in exchange(model, test, train)]}
 
 
 def _accuracy(record: dict) -> str:
@@ -163,6 +185,7 @@ def reproduce(
     engine: str = "local",
     keep: bool = False,
     progress: bool = True,
+    plan: Protocol | None = None,
     **how,
 ) -> Iterator[Outcome]:
     """Train those units that have no record yet, and yield what became of each as it ends.
@@ -170,12 +193,13 @@ def reproduce(
     Args:
         units: of a :class:`eamlib.papers.units.Plan`, or a share of them.
         engine: ``"local"``, one after another, or ``"ray"``, over a cluster.
-        results, work, device, keep, progress, how: as in :func:`run_unit`.
+        results, work, device, keep, progress, plan, how: as in :func:`run_unit`.
 
     Raises:
         ValueError: if ``engine`` is unknown, there is no such device, it cannot train in a unit's precision,
             ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration, or a
-            launcher has started several processes: each of them would train another unit. Nothing is written then.
+            launcher has started several processes: each of them would train another unit; or a unit is not in ``plan``.
+            Nothing is written then.
         ModuleNotFoundError: if the engine's package is missing.
 
     Example:
@@ -190,6 +214,8 @@ def reproduce(
     for unit in units:
         check_precision(unit.precision, here)
         check_workers(how.get("workers"), unit.data, on_disk=unit.data not in data.IN_MEMORY)
+        if plan is not None:
+            plan.refuse_unplanned(unit)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("WORLD_SIZE is above 1: a run takes one process. Spread the runs with --shard i/n instead.")
     units = [unit for unit in units if unit.record(results) is None]
@@ -200,6 +226,7 @@ def reproduce(
         device=device,
         keep=keep,
         progress=progress and engine == "local",
+        plan=plan,
         **how,
     )
     return iter(run_all(units, run))

@@ -38,6 +38,8 @@ SIZES = {
     "fashion_mnist": (60_000, 10_000, 10),
     "cifar10": (50_000, 10_000, 10),
     "cifar100": (50_000, 10_000, 100),
+    "tiny_imagenet": (100_000, 10_000, 200),
+    "tiny_imagenet_100": (50_000, 5_000, 100),
     "imagenet100": (126_689, 5_000, 100),  # with the list of classes that comes with the library
 }
 # An option's part of a run's name.

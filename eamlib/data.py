@@ -101,8 +101,9 @@ def load(
             https://www.cs.toronto.edu/~kriz/cifar.html), ``"tiny_imagenet"`` (200 classes of ImageNet in 64 × 64
             pixels, 500 training and 50 test images each; Le and Yang 2015,
             http://cs231n.stanford.edu/tiny-imagenet-200.zip), ``"tiny_imagenet_100"`` (the first 100 of these classes,
-            in the order of its ``wnids.txt``: a stand-in for ImageNet100 that everybody can have), or ``"imagenet100"`` (100 classes of ImageNet, 50 test images each and
-            about 1,300 for training; Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575).
+            in the order of its ``wnids.txt``: a stand-in for ImageNet100 that everybody can have), or
+            ``"imagenet100"`` (100 classes of ImageNet, 50 test images each and about 1,300 for training; Russakovsky et
+            al. 2015, https://arxiv.org/abs/1409.0575).
         root: folder of the data files, in torchvision's layout: ``FashionMNIST/raw``, ``cifar-10-batches-py``,
             ``cifar-100-python``, and ``imagenet/train`` and ``imagenet/val`` with a folder for each class. CIFAR may
             also lie there as PNG files, ``cifar10/train/<class>/*.png`` and ``cifar10/test/<class>/*.png``, and Tiny

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch.utils.data import Dataset
 
 from eamlib import cifar, imagenet, records, tiny_imagenet
 from eamlib._checks import one_of, positive_int
-from eamlib.decoded import cache_folder
+from eamlib.decoded import cache_folder, rgb
 from eamlib.files import fetching
 
 __all__ = [
@@ -135,19 +136,36 @@ def load(
     return _LOADERS[name](root, train, download)
 
 
-def sample() -> ImageSet:
-    """The first 2,000 test images of Fashion-MNIST, which come with the book: for looking into networks trained on it.
+def sample(name: str = "fashion_mnist") -> ImageSet:
+    """The first 2,000 test images of a set, which come with the book: for looking into networks trained on it.
+
+    Args:
+        name: ``"fashion_mnist"`` or ``"cifar100"``. Of the latter, in the order of :func:`load`, they are a random
+            sample.
 
     Raises:
+        ValueError: if the name is another.
         OSError: if they are neither in this checkout nor in the repository.
 
     Example:
         >>> garments = sample()
         >>> garments.images.shape, garments.classes[:3]
         (torch.Size([2000, 3, 32, 32]), ('T-shirt', 'trouser', 'pullover'))
+        >>> photographs = sample("cifar100")
+        >>> photographs.images.shape, photographs.classes[photographs.labels[0]]
+        (torch.Size([2000, 3, 32, 32]), 'hamster')
     """
-    with np.load(io.BytesIO(records.published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
-        return _garments(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
+    one_of("name", name, SAMPLES)
+    if name == "fashion_mnist":
+        with np.load(io.BytesIO(records.published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
+            return _garments(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
+    about = json.loads(records.published_bytes(f"images/{name}-test-2000.json"))
+    mosaic = torch.from_numpy(rgb(io.BytesIO(records.published_bytes(f"images/{name}-test-2000.webp"))).copy())
+    tiles = mosaic.unflatten(1, (-1, 32)).unflatten(0, (-1, 32)).permute(0, 2, 4, 1, 3)  # [row, column, 3, 32, 32]
+    return ImageSet(name, tiles.flatten(0, 1).contiguous(), torch.tensor(about["labels"]), tuple(about["classes"]))
+
+
+SAMPLES = ("fashion_mnist", "cifar100")
 
 
 def photographs(size: int = 224, *, crops: bool = False) -> ImageSet:

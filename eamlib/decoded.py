@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def decoded(name: str, files: Sequence[Path], size: int) -> Tensor:
 
     Raises:
         ValueError: with its path, if a file is truncated, no image, or of another size.
-        OSError: if a file cannot be read.
+        FileNotFoundError: if a file is missing.
 
     Example:
         >>> from pathlib import Path
@@ -58,27 +59,25 @@ def decoded(name: str, files: Sequence[Path], size: int) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def rgb(path: str | Path) -> np.ndarray:
-    """The pixels of an image file in RGB, uint8 ``[H, W, 3]``.
+def rgb(source: str | Path | BinaryIO) -> np.ndarray:
+    """The pixels of an image file, or of an open one, in RGB: uint8 ``[H, W, 3]``.
 
     Grey images repeat their one channel, and those of 16 bits are scaled to 8.
 
     Raises:
-        ValueError: with its path, if it is truncated or no image.
-        OSError: if it cannot be read.
+        ValueError: with its path, if it is missing, truncated or no image.
     """
     from PIL import Image
 
-    with Path(path).open("rb") as content:
-        try:
-            with Image.open(content) as image:
-                if image.mode.startswith("I"):  # PIL's own conversion makes white of all that is above 255
-                    grey = (np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8)
-                    return np.repeat(grey[..., None], 3, axis=2)
-                return np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            why = f"truncated or no image ({error})"
-            raise ValueError(f"{path} cannot be read: {why}. Replace it, or delete it and load again.") from error
+    try:
+        with Image.open(source) as image:
+            if image.mode.startswith("I"):  # PIL's own conversion makes white of all that is above 255
+                grey = (np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        why = f"truncated or no image ({error})"
+        raise ValueError(f"{source} cannot be read: {why}. Replace it, or delete it and load again.") from error
 
 
 def _digest(files: Sequence[Path]) -> str:

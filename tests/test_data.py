@@ -138,8 +138,10 @@ def test_cifar_is_unpacked_and_read(cifar, tmp_path):
     train, test = (data.load(name, root=tmp_path, train=part, download=False) for part in (True, False))
     assert len(train) == 4 * (5 if name == "cifar10" else 1) and len(test) == 4
     assert test.name == name and test.images.shape == (4, 3, 32, 32) and test.images.dtype == torch.uint8
-    assert test.images[3, 2, 1, 5] == 3 + 2 * 64 + 32 + 5 and test.images.is_contiguous()
-    assert test.labels.tolist() == [0, 1, 2, len(test.classes) - 1] and test.labels.dtype == torch.int64
+    # In the order of their content, each with its own label.
+    assert sorted(test.labels.tolist()) == [0, 1, 2, len(test.classes) - 1] and test.labels.dtype == torch.int64
+    last = test.images[test.labels == len(test.classes) - 1][0]
+    assert last[2, 1, 5] == 3 + 2 * 64 + 32 + 5 and test.images.is_contiguous()
     assert test.classes[1] == "class 1"
     archive.unlink()  # the folder is enough
     assert len(data.load(name, root=tmp_path, download=False)) == len(train)
@@ -210,6 +212,27 @@ def test_the_real_fashion_mnist(monkeypatch, tmp_path):
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="name = 'fashion-mnist' is unknown. Did you mean 'fashion_mnist'"):
         data.load("fashion-mnist")
+
+
+def test_the_sample_of_photographs_is_the_first_2000_test_images():
+    sample = data.sample("cifar100")
+    assert sample.images.shape == (2000, 3, 32, 32) and sample.images.is_contiguous() and sample.name == "cifar100"
+    assert len(sample.classes) == 100 and torch.bincount(sample.labels, minlength=100).min() >= 9
+    # Photographs, each in its own tile: neighbouring pixels are far more alike than those of neighbouring tiles.
+    pixels = sample.images.float()
+    inside = (pixels[..., 1:] - pixels[..., :-1]).abs().mean()
+    across = (pixels[1:, ..., 0] - pixels[:-1, ..., -1]).abs().mean()
+    assert across > 4 * inside
+    try:
+        test = data.load("cifar100", train=False, download=False)
+    except FileNotFoundError:
+        pytest.skip("needs CIFAR-100 under EAMLIB_DATA")
+    assert torch.equal(sample.images, test.images[:2000]) and torch.equal(sample.labels, test.labels[:2000])
+
+
+def test_a_set_without_a_sample_is_named():
+    with pytest.raises(ValueError, match="name = 'cifar10' is unknown. Did you mean 'cifar100'"):
+        data.sample("cifar10")
 
 
 def test_the_sample_is_the_first_2000_test_images():

@@ -6,13 +6,14 @@ import pytest
 
 from eamlib import records
 from eamlib.bench import BENCHES
-from eamlib.papers import redundancy, report
+from eamlib.papers import protocol, redundancy, report
 from eamlib.papers.units import Unit
 from eamlib.redundancy import STRENGTHS
 
 RESULTS = Path(__file__).parents[1] / "results"
 TABLES = sorted(RESULTS.glob("tables/*.json"))
-FILES = sorted({*RESULTS.rglob("*.json")} - {*TABLES})
+PLANS = sorted(RESULTS.glob("plans/*.json"))
+FILES = sorted({*RESULTS.rglob("*.json")} - {*TABLES, *PLANS, *RESULTS.glob("images/*.json")})
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -41,6 +42,12 @@ def test_a_record_is_whole(file):
     else:  # of `train --json`
         name = "{model}-x{width_mult:g}-{conv}-seed{seed}".format(**configuration)
     assert (file.parent.name, file.stem) == (configuration["data"], name)
+    if "plan" in record:
+        plan = protocol.read(RESULTS / "plans" / f"{record['plan']['name']}.json")
+        assert record["plan"] == plan.note  # the plan is as it was when the run began
+        plan.refuse_unplanned(Unit.of(configuration))
+        assert len(records.unpack(record)) == record["images"]["test"]
+        assert ("exchange" in record) == (configuration["temperature"] is not None)
 
 
 def check_redundancy(record):

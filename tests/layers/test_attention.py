@@ -4,7 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eamlib.layers import EAMAttention, KernelAttention, SqueezeExcitation, set_temperature
+from eamlib.layers import (
+    EAMAttention,
+    KernelAttention,
+    SqueezeExcitation,
+    UniformAttention,
+    conv_builder,
+    set_temperature,
+)
 
 
 @pytest.fixture
@@ -112,4 +119,33 @@ def test_device_and_dtype_reach_everything(make):
 )
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_placebo_weighs_all_kernels_alike():
+    attention = UniformAttention(8, num_kernels=5)
+    for dtype in (torch.float32, torch.bfloat16):
+        weights = attention(torch.randn(3, 8, 4, 4, dtype=dtype))
+        assert (
+            weights.dtype == dtype and weights.shape == (3, 5) and (weights == torch.tensor(1 / 5, dtype=dtype)).all()
+        )
+    assert not list(attention.parameters())
+    layer = conv_builder("dynamic-uniform", num_kernels=3)(8, 6, 1)
+    maps = torch.randn(2, 8, 4, 4)
+    torch.testing.assert_close(layer(maps), F.conv2d(maps, layer.weight.mean(0)))
+    layer(maps).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0  # its kernels are trained like any
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: UniformAttention(0), "in_channels = 0"),
+        (lambda: UniformAttention(8, num_kernels=0), "num_kernels = 0"),
+        (lambda: UniformAttention(8)(torch.zeros(1, 7, 2, 2)), r"allowed is \[B, 8, H, W\]"),
+        (lambda: conv_builder("dynamic-uniform", temperature=3.0), "option 'temperature' is unknown"),
+    ],
+)
+def test_a_bad_placebo_is_named(make, match):
+    with pytest.raises(ValueError, match=match):
         make()

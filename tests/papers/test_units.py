@@ -91,7 +91,11 @@ def test_a_plain_unit_is_what_its_records_say():
 
 def test_rows_with_a_kernel_attention_have_a_temperature():
     temperatures = {row.conv: PLAN.unit(row, 0).configuration["temperature"] for row in EVERY_ROW if not row.changes}
-    assert {conv for conv, temperature in temperatures.items() if temperature is None} == {"static", "dynet"}
+    assert {conv for conv, temperature in temperatures.items() if temperature is None} == {
+        "static",
+        "dynet",
+        "dynamic-uniform",
+    }
     assert set(temperatures.values()) == {None, 30.0}
 
 

@@ -3,6 +3,9 @@
 Of the text of Ding et al. 2021 we hold the tables and the list of contributions. The first three claims follow from
 the latter; the others are what a reader asks of a table, in our words. Each is a set of pairs of rows, so that it can
 be held against the printed figures and against recorded runs alike.
+
+There are two questions, each with its own words. :func:`judge` says whether a claim holds. :func:`conclude` says of a
+contrast that was planned before its runs how much is known of it.
 """
 
 from __future__ import annotations
@@ -10,15 +13,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eamlib._checks import positive_number
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.statistics import Paired, equivalence, holm, paired, seeds_needed
+from eamlib.papers.statistics import (
+    Improvement,
+    Paired,
+    Spread,
+    equivalence,
+    holm,
+    improvement,
+    paired,
+    pooled,
+    seeds_needed,
+)
 from eamlib.papers.units import Plan
 
 BETTER, SAME = "better", "same"
-MARGIN = 0.5  # points: about what the paper prints as a gain in its cost table, +0.43 and +0.56
+MARGIN = 0.25  # points: what is "the same" must be less than what the paper's cost table calls a gain, +0.43 and +0.56
+BOUND = 1.0  # points, of half an interval: wider ones say too little to be called a test
 LEVEL = 0.05
 
 SUPPORTED, CONTRADICTED, OPEN, NOT_RUN = "supported", "contradicted", "cannot be decided", "not run yet"
+SETTLED, BOUNDED, NOT_TESTED = "settled", "bounded", "not tested"
 
 
 @dataclass(frozen=True)
@@ -163,12 +179,14 @@ class Finding:
 
     Attributes:
         claim, pair: of which.
-        difference: over the seeds that both rows have.
-        p: that there is none, adjusted for all findings of the family.
+        difference: over the seeds that both rows have; interval and p by the spread of all rows that were run on the
+            same data for as many epochs (:func:`eamlib.papers.statistics.pooled`).
+        improvement: how often a run of the first is better than one of the second.
+        p: that there is no difference, adjusted for all findings of the family.
         p_same: that it is as large as the margin, adjusted likewise.
-        seeds_needed: to tell a difference as large as the margin from none at 5 % by the number of findings, which is
-            what the strictest step of Holm's method asks; None where two runs of each row are missing, or 1,000 pairs
-            would not do.
+        seeds_needed: to tell a difference as large as the margin from none, at the common spread and at 5 % by the
+            number of findings, which is what the strictest step of Holm's method asks; None where two runs of each row
+            are missing, or 1,000 pairs would not do.
         verdict: :func:`decide`.
 
     Example:
@@ -180,6 +198,7 @@ class Finding:
     claim: Claim
     pair: Pair
     difference: Paired
+    improvement: Improvement
     p: float | None
     p_same: float | None
     seeds_needed: int | None
@@ -210,6 +229,9 @@ def decide(relation: str, difference: Paired, p: float | None, p_same: float | N
 def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: float = MARGIN) -> list[Finding]:
     """Hold claims against runs. All pairs together are one family of comparisons, adjusted by Holm's method.
 
+    All networks that were run on the same data for as many epochs share one spread; seeds are blocks within a network
+    and width. It takes for granted that they vary alike.
+
     Args:
         tables: name -> what :func:`eamlib.papers.report.build` returned; a claim whose table is missing is not run.
         margin: in points, of what counts as the same.
@@ -225,21 +247,27 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
         >>> {finding.verdict for finding in found}
         {'not run yet'}
     """
-    found = [(claim, pair, _difference(tables, pair)) for claim in claims for pair in _distinct(tables, claim.pairs)]
-    p = holm([difference.p for *_, difference in found])
-    p_same = holm([equivalence(difference, margin) for *_, difference in found])
-    alpha = LEVEL / max(1, sum(difference.n > 1 for *_, difference in found))
+    positive_number("margin", margin)
+    asked = [(claim, pair) for claim in claims for pair in _distinct(tables, claim.pairs)]
+    spreads = _spreads(tables, {pair.table for _, pair in asked})
+    of_pairs = [spreads.get(pair.table) for _, pair in asked]
+    runs = [[_accuracy(tables, pair.table, row) for row in (pair.first, pair.second)] for _, pair in asked]
+    differences = [paired(*rows, spread) for rows, spread in zip(runs, of_pairs, strict=True)]
+    p = holm([difference.p for difference in differences])
+    p_same = holm([equivalence(d, margin, spread) for d, spread in zip(differences, of_pairs, strict=True)])
+    alpha = LEVEL / max(1, sum(difference.n > 1 for difference in differences))
     return [
         Finding(
             claim,
             pair,
-            difference,
+            differences[i],
+            improvement(*runs[i]),
             p[i],
             p_same[i],
-            seeds_needed(margin, difference.sd, alpha=alpha) if difference.sd else None,
-            decide(claim.relation, difference, p[i], p_same[i]),
+            seeds_needed(margin, of_pairs[i].sd, alpha=alpha) if differences[i].p is not None else None,
+            decide(claim.relation, differences[i], p[i], p_same[i]),
         )
-        for i, (claim, pair, difference) in enumerate(found)
+        for i, (claim, pair) in enumerate(asked)
     ]
 
 
@@ -260,6 +288,54 @@ def overall(findings: Sequence[Finding]) -> str:
     return SUPPORTED if verdicts == {SUPPORTED} else OPEN
 
 
+def conclude(
+    difference: Paired,
+    *,
+    margin: float = MARGIN,
+    printed: float | None = None,
+    p: float | None = None,
+    passed: bool = True,
+) -> str:
+    """What is known of a planned contrast, in one of three words.
+
+    Settled:
+        The 95 % interval excludes 0 (and the adjusted p-value, if there is one, is below 0.05), or it lies wholly
+        within ± ``margin``: there is a difference, or there is none that matters.
+    Bounded:
+        Not settled, and the interval excludes an effect as large as the paper prints, in the paper's direction; or half
+        of its width is at most 1 point (:data:`BOUND`).
+    Not tested:
+        All else: fewer than two pairs of runs, no spread to make an interval with, data that failed the gate (networks
+        on which attention does nothing cannot compare attentions), or an interval too wide to bound anything.
+
+    Args:
+        difference: in points, with its interval: of :func:`eamlib.papers.statistics.paired`, by a common spread if
+            there is one.
+        margin: in points.
+        printed: the paper's difference; None where it prints none.
+        p: adjusted for all planned contrasts; None goes by the interval alone.
+        passed: whether the data passed the gate.
+
+    Raises:
+        ValueError: if ``margin`` is not above 0.
+
+    Example:
+        >>> from eamlib.papers.statistics import paired
+        >>> seeds = {0: 71.0, 1: 72.0, 2: 71.5}, {0: 70.0, 1: 71.1, 2: 70.4}
+        >>> conclude(paired(*seeds)), conclude(paired(*seeds), p=0.2), conclude(paired(*seeds), passed=False)
+        ('settled', 'bounded', 'not tested')
+    """
+    positive_number("margin", margin)
+    if not passed or difference.p is None:
+        return NOT_TESTED
+    low, high = difference.low, difference.high
+    told = (low > 0 or high < 0) and (p is None or p < LEVEL)
+    if told or (-margin < low and high < margin):
+        return SETTLED
+    excluded = printed is not None and (0 < printed > high or 0 > printed < low)
+    return BOUNDED if excluded or (high - low) / 2 <= BOUND else NOT_TESTED
+
+
 def _distinct(tables: Mapping[str, dict], pairs: Iterable[Pair]) -> list[Pair]:
     """Without those that repeat another under the table's plan, in which all rows may have one width."""
     kept = {}
@@ -272,6 +348,21 @@ def _distinct(tables: Mapping[str, dict], pairs: Iterable[Pair]) -> list[Pair]:
     return list(kept.values())
 
 
-def _difference(tables: Mapping[str, dict], pair: Pair) -> Paired:
-    rows = {row["name"]: row["accuracy"] for row in tables[pair.table]["rows"]} if pair.table in tables else {}
-    return paired(rows.get(pair.first, {}), rows.get(pair.second, {}))
+def _accuracy(tables: Mapping[str, dict], table: str, row: str) -> dict[str, float]:
+    rows = {row["name"]: row["accuracy"] for row in tables[table]["rows"]} if table in tables else {}
+    return rows.get(row, {})
+
+
+def _spreads(tables: Mapping[str, dict], names: set[str]) -> dict[str, Spread | None]:
+    """By table: the spread of all networks that were run on the same data for as many epochs. A run that several
+    tables show counts once."""
+    places, runs = {}, {}
+    for name in names & tables.keys():
+        plan = Plan(**tables[name]["plan"])
+        places[name] = plan.data, plan.epochs
+        for row in tables[name]["rows"]:
+            unit = plan.unit(TABLES[name].row(row["name"]), 0)
+            family = runs.setdefault(places[name], {}).setdefault((unit.model, unit.width_mult), {})
+            family[unit] = row["accuracy"]
+    common = {place: pooled(families.values()) for place, families in runs.items()}
+    return {name: common[place] for name, place in places.items()}

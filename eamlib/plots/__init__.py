@@ -1,6 +1,7 @@
 """The book's look, and the plots that more than one chapter draws. matplotlib and seaborn, colour-blind safe."""
 
 from eamlib.plots.attention import attention_by_class, attention_over_training, premise_by_depth, readings
+from eamlib.plots.contrasts import forest, verdict_grid
 from eamlib.plots.curves import accuracy_curves
 from eamlib.plots.lineage import lineage, lineage_steps
 from eamlib.plots.look import style
@@ -12,6 +13,7 @@ __all__ = [
     "attention_by_class",
     "attention_over_training",
     "correlation_map",
+    "forest",
     "gallery",
     "lineage",
     "lineage_steps",
@@ -19,4 +21,5 @@ __all__ = [
     "readings",
     "strength_bars",
     "style",
+    "verdict_grid",
 ]

@@ -7,19 +7,25 @@ from eamlib.papers import report
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.claims import (
     BETTER,
+    BOUND,
+    BOUNDED,
     CLAIMS,
     CONTRADICTED,
+    MARGIN,
     NOT_RUN,
+    NOT_TESTED,
     OPEN,
     SAME,
+    SETTLED,
     SUPPORTED,
     Claim,
     Pair,
+    conclude,
     decide,
     judge,
     overall,
 )
-from eamlib.papers.statistics import Paired, holm, paired, seeds_needed
+from eamlib.papers.statistics import Paired, equivalence, holm, improvement, paired, pooled, seeds_needed
 from eamlib.papers.units import Plan
 
 PLAN = Plan("full", "cifar10", 200)
@@ -103,20 +109,60 @@ def test_findings_by_hand(tmp_path):
         ("channels", "n8", "n4"),
     ]
     few, many = done
-    seeds = [dict(enumerate(accuracy[name])) for name in ("n2", "n4", "n8")]
-    differences = [paired(seeds[0], seeds[1]), paired(seeds[2], seeds[1])]
-    assert [f.difference.mean for f in done] == pytest.approx([d.mean for d in differences])
+    seeds = {name: dict(enumerate(accuracy[name])) for name in accuracy}
+    spread = pooled([seeds])
+    assert spread.df == 4
+    differences = [paired(seeds[name], seeds["n4"], spread) for name in ("n2", "n8")]
+    assert [vars(f.difference) for f in done] == [pytest.approx(vars(d)) for d in differences]
+    assert [f.improvement for f in done] == [improvement(seeds[name], seeds["n4"]) for name in ("n2", "n8")]
     assert [few.p, many.p] == pytest.approx(holm([d.p for d in differences]))
+    assert [few.p_same, many.p_same] == pytest.approx(holm([equivalence(d, MARGIN, spread) for d in differences]))
     assert few.p_same < 0.05 < many.p_same and many.p < 0.05
     assert (few.verdict, many.verdict) == (SUPPORTED, CONTRADICTED)
     assert overall(done) == CONTRADICTED and overall([few]) == SUPPORTED
-    assert [f.seeds_needed for f in done] == [seeds_needed(0.5, d.sd, alpha=0.025) for d in differences]
+    assert few.seeds_needed == many.seeds_needed == seeds_needed(0.25, spread.sd, alpha=0.025)
+
+
+def test_tables_of_one_plan_share_their_spread_and_count_a_run_once(tmp_path):
+    channels = {"dynamic": (93.3, 93.1, 93.4), "n2": (93.0, 93.5, 93.1), "n4": (93.1, 93.0, 93.2)}
+    pooling = {"max": (93.4, 93.1, 93.3)}  # "avg" is "n4", and DyNet is in both tables
+    tables = built(tmp_path, "channels", channels) | built(tmp_path, "pooling", pooling)
+    found = {f.claim.name: f for f in judge(tables) if f.difference.n > 1}
+    runs = {name: dict(enumerate(values)) for name, values in (channels | pooling).items()}
+    spread = pooled([runs])
+    assert spread.df == 6
+    expected = {"channels": ("n2", "n4"), "pooling": ("max", "n4")}
+    assert found.keys() == expected.keys()
+    for name, (first, second) in expected.items():
+        assert found[name].difference.low == pytest.approx(paired(runs[first], runs[second], spread).low)
+
+
+def test_another_schedule_has_another_spread(tmp_path):
+    loud = built(tmp_path / "a", "channels", {"n2": (93.0, 94.5, 92.1), "n4": (93.1, 91.0, 93.2)})
+    short = Plan("full", "cifar10", 20)
+    quiet = built(tmp_path / "b", "pooling", {"max": (93.0, 93.1, 93.1), "avg": (93.0, 93.0, 93.1)}, short)
+    found = {f.claim.name: f.difference for f in judge(loud | quiet) if f.difference.n > 1}
+    for name, values in (("channels", (-0.1, 3.5, -1.1)), ("pooling", (0.0, 0.1, 0.0))):
+        own = paired(dict(enumerate(values)), dict.fromkeys(range(3), 0.0))
+        assert (found[name].low, found[name].high) == pytest.approx((own.low, own.high))
+
+
+def test_networks_of_other_widths_have_other_seeds(tmp_path):
+    """A seed that is good for one width says nothing of another: each has blocks of its own."""
+    names = [f"mobilenet_v1-x{width}-{conv}" for width in ("1", "0.5") for conv in ("eam-rcr", "dynamic")]
+    values = [(94.0, 93.0, 92.1), (93.9, 92.8, 92.0), (90.0, 91.0, 92.0), (90.1, 90.9, 92.2)]
+    tables = built(tmp_path, "baseline", dict(zip(names, values, strict=True)))
+    runs = [dict(enumerate(of_row)) for of_row in values]
+    spread = pooled([{"a": runs[0], "b": runs[1]}, {"a": runs[2], "b": runs[3]}])
+    found = [f.difference for f in judge(tables, CLAIMS[:1]) if f.difference.n]
+    assert [d.p for d in found] == pytest.approx([paired(*runs[:2], spread).p, paired(*runs[2:], spread).p])
 
 
 def test_the_family_is_every_pair_that_was_run(tmp_path):
-    alone = judge(built(tmp_path / "one", "pooling", {"avg": (93.0, 93.2, 93.1), "max": (93.9, 93.8, 93.9)}))
+    short = Plan("full", "cifar10", 20)  # another plan: the spread is the pair's own in both families
+    pooling = built(tmp_path / "one", "pooling", {"avg": (93.0, 93.2, 93.1), "max": (93.9, 93.8, 93.9)}, short)
     more = built(tmp_path / "two", "channels", {"n2": (93.0, 93.5), "n4": (93.1, 93.0), "n8": (93.0,)})
-    both = judge(built(tmp_path / "three", "pooling", {"avg": (93.0, 93.2, 93.1), "max": (93.9, 93.8, 93.9)}) | more)
+    alone, both = judge(pooling), judge(pooling | more)
     p = [next(f.p for f in findings if f.claim.name == "pooling") for findings in (alone, both)]
     assert p[1] == pytest.approx(2 * p[0])
     single = next(f for f in both if f.pair.first == "n8")
@@ -149,3 +195,53 @@ def test_a_margin_is_needed():
 
 def test_all_claims_say_what_they_compare():
     assert all(claim.statement.endswith(".") and claim.source and claim.relation in (BETTER, SAME) for claim in CLAIMS)
+
+
+def interval(low, high, n=3, p=0.5):
+    return Paired(n, (low + high) / 2, 0.1, low, high, p)
+
+
+@pytest.mark.parametrize(
+    ("difference", "how", "word"),
+    [
+        (interval(0.01, 3.0), {}, SETTLED),
+        (interval(-3.0, -0.01), {}, SETTLED),
+        (interval(0.01, 3.0), {"p": 0.049}, SETTLED),
+        (interval(0.01, 1.9), {"p": 0.051}, BOUNDED),
+        (interval(0.01, 3.0), {"p": 0.051}, NOT_TESTED),
+        (interval(-0.24, 0.24), {}, SETTLED),
+        (interval(-0.24, 0.24), {"p": 1.0}, SETTLED),  # none that matters: p is of "there is none"
+        (interval(-0.25, 0.1), {}, BOUNDED),
+        (interval(-0.25, 0.1), {"margin": 0.3}, SETTLED),
+        (interval(-0.9, 1.0), {}, BOUNDED),
+        (interval(-1.0, 1.0), {}, BOUNDED),
+        (interval(-1.0, 1.01), {}, NOT_TESTED),
+        (interval(-3.0, 0.42), {"printed": 0.43}, BOUNDED),
+        (interval(-3.0, 0.44), {"printed": 0.43}, NOT_TESTED),
+        (interval(-3.0, 0.42), {"printed": -0.43}, NOT_TESTED),
+        (interval(-0.42, 3.0), {"printed": -0.43}, BOUNDED),
+        (interval(-0.44, 3.0), {"printed": -0.43}, NOT_TESTED),
+        (interval(-3.0, 0.42), {"printed": 0.0}, NOT_TESTED),
+        (interval(0.5, 3.0), {"printed": 0.43, "p": 0.2}, NOT_TESTED),  # larger effects are not excluded
+        (interval(0.01, 3.0), {"passed": False}, NOT_TESTED),
+        (Paired(1, 1.0), {"printed": 0.43}, NOT_TESTED),
+        (Paired(0), {}, NOT_TESTED),
+        (Paired(3, 1.0, 0.0, 1.0, 1.0, None), {}, NOT_TESTED),  # no spread
+    ],
+)
+def test_a_planned_contrast_is_settled_bounded_or_not_tested(difference, how, word):
+    assert conclude(difference, **how) == word
+    if difference.low is not None and "printed" not in how:
+        mirrored = Paired(difference.n, -difference.mean, 0.1, -difference.high, -difference.low, difference.p)
+        assert conclude(mirrored, **how) == word
+
+
+def test_the_margin_is_less_than_the_papers_headline():
+    gains = [Pair("baseline", f"mobilenet_{v}-x1-eam-rcr", f"mobilenet_{v}-x1-dynamic") for v in ("v1", "v2")]
+    assert [pair.printed("imagenet100") for pair in gains] == [0.43, 0.56]
+    assert MARGIN == 0.25 < 0.43 < BOUND == 1
+
+
+def test_a_conclusion_needs_a_margin():
+    with pytest.raises(ValueError, match="margin = 0 must be"):
+        conclude(interval(-1, 1), margin=0)

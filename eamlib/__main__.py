@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="plan",
         help="baseline, channels, selection, pooling, output-size, g_t, fix-dy, tricks, attention or all; or plan, the "
-        "runs that a plan lists (default: %(default)s)",
+        "runs that a plan lists (default: %(default)s); or report, what the records of a plan say",
     )
     reproduce.add_argument(
         "--list", action="store_true", help="train nothing: show the rows, what is done and the minutes that are left"
@@ -445,7 +445,10 @@ def _reproduce(options: argparse.Namespace) -> None:
     from eamlib._checks import one_of
     from eamlib.papers.accuracy import TABLES
 
-    one_of("table", options.table, (*TABLES, "all", "plan"))
+    one_of("table", options.table, (*TABLES, "all", "plan", "report"))
+    if options.table == "report":
+        _report(options)
+        return
     given = {name: getattr(options, name) for name in ("compile", "channels_last", "workers")}
     how = {name: value for name, value in given.items() if value is not None and value is not False}
     (_reproduce_plan if options.table == "plan" else _reproduce_tables)(options, how)
@@ -474,6 +477,17 @@ def _reproduce_plan(options: argparse.Namespace, how: dict) -> None:
         return
     protocol.refuse_uncommitted(options.plan)
     _run(options, units, {**how, "plan": plan})
+
+
+def _report(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from eamlib.papers import findings, protocol
+
+    found = findings.findings(protocol.read(options.plan), options.results)
+    print(findings.markdown(found))
+    path = findings.save(found, Path(options.results) / "plans" / f"{found['plan']}-report")
+    print(f"Saved as {path}, with its values as JSON and its two pictures beside it.")
 
 
 def _reproduce_tables(options: argparse.Namespace, how: dict) -> None:

@@ -122,7 +122,7 @@ def test_the_pictures_take_what_the_library_finds():
     found = asdict(paired(*rows))
     contrast = {"label": "a", "data": "b", "p_adjusted": 0.01, "improvement": asdict(improvement(*rows))}
     contrast |= {name: found[name] for name in ("n", "mean", "low", "high")}
-    contrast |= {"printed": None, "verdict": claims.conclude(paired(*rows)), "margin": claims.MARGIN}
+    contrast |= {"printed": None, "verdict": claims.conclude(paired(*rows), 0.01, 1.0), "margin": claims.MARGIN}
     assert beside(plots.forest([contrast]))[0][1:] == ["0.010", "settled"]
 
 

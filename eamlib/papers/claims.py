@@ -30,8 +30,8 @@ from eamlib.papers.units import Plan
 
 BETTER, SAME = "better", "same"
 MARGIN = 0.25  # points: what is "the same" must be less than what the paper's cost table calls a gain, +0.43 and +0.56
-BOUND = 1.0  # points, of half an interval: wider ones say too little to be called a test
 LEVEL = 0.05
+LEAST_SEEDS = 3  # of a planned contrast that counts as tested
 
 SUPPORTED, CONTRADICTED, OPEN, NOT_RUN = "supported", "contradicted", "cannot be decided", "not run yet"
 SETTLED, BOUNDED, NOT_TESTED = "settled", "bounded", "not tested"
@@ -288,52 +288,30 @@ def overall(findings: Sequence[Finding]) -> str:
     return SUPPORTED if verdicts == {SUPPORTED} else OPEN
 
 
-def conclude(
-    difference: Paired,
-    *,
-    margin: float = MARGIN,
-    printed: float | None = None,
-    p: float | None = None,
-    passed: bool = True,
-) -> str:
+def conclude(difference: Paired, p: float | None, p_same: float | None, *, passed: bool = True) -> str:
     """What is known of a planned contrast, in one of three words.
 
-    Settled:
-        The 95 % interval excludes 0 (and the adjusted p-value, if there is one, is below 0.05), or it lies wholly
-        within ± ``margin``: there is a difference, or there is none that matters.
-    Bounded:
-        Not settled, and the interval excludes an effect as large as the paper prints, in the paper's direction; or half
-        of its width is at most 1 point (:data:`BOUND`).
-    Not tested:
-        All else: fewer than two pairs of runs, no spread to make an interval with, data that failed the gate (networks
-        on which attention does nothing cannot compare attentions), or an interval too wide to bound anything.
+    Settled: it is told from none, or shown to be smaller than the margin. Bounded: neither, and its interval is the
+    answer. Not tested: fewer than three seeds of both rows, no spread to make an interval with, or data that failed the
+    gate, on which attention does nothing that could be compared.
 
     Args:
-        difference: in points, with its interval: of :func:`eamlib.papers.statistics.paired`, by a common spread if
-            there is one.
-        margin: in points.
-        printed: the paper's difference; None where it prints none.
-        p: adjusted for all planned contrasts; None goes by the interval alone.
+        difference: in points, with its interval: of :func:`eamlib.papers.statistics.paired`.
+        p, p_same: that there is no difference, and that it is as large as the margin
+            (:func:`eamlib.papers.statistics.equivalence`), each adjusted for all planned contrasts.
         passed: whether the data passed the gate.
-
-    Raises:
-        ValueError: if ``margin`` is not above 0.
 
     Example:
         >>> from eamlib.papers.statistics import paired
-        >>> seeds = {0: 71.0, 1: 72.0, 2: 71.5}, {0: 70.0, 1: 71.1, 2: 70.4}
-        >>> conclude(paired(*seeds)), conclude(paired(*seeds), p=0.2), conclude(paired(*seeds), passed=False)
-        ('settled', 'bounded', 'not tested')
+        >>> difference = paired({0: 71.0, 1: 72.0, 2: 71.5}, {0: 70.0, 1: 71.1, 2: 70.4})
+        >>> conclude(difference, p=0.01, p_same=0.9), conclude(difference, p=0.2, p_same=0.9)
+        ('settled', 'bounded')
+        >>> conclude(difference, p=0.01, p_same=0.9, passed=False)
+        'not tested'
     """
-    positive_number("margin", margin)
-    if not passed or difference.p is None:
+    if not passed or difference.n < LEAST_SEEDS or difference.p is None:
         return NOT_TESTED
-    low, high = difference.low, difference.high
-    told = (low > 0 or high < 0) and (p is None or p < LEVEL)
-    if told or (-margin < low and high < margin):
-        return SETTLED
-    excluded = printed is not None and (0 < printed > high or 0 > printed < low)
-    return BOUNDED if excluded or (high - low) / 2 <= BOUND else NOT_TESTED
+    return SETTLED if any(value is not None and value < LEVEL for value in (p, p_same)) else BOUNDED
 
 
 def _distinct(tables: Mapping[str, dict], pairs: Iterable[Pair]) -> list[Pair]:

@@ -182,7 +182,7 @@ def markdown(built: dict) -> str:
         table.remark,
     ]
     title = f"# {table.paper}: {table.title}\n"
-    return "\n".join([title, *_aligned(lines), ""]) + "".join(f"\n{note}\n" for note in notes if note)
+    return "\n".join([title, *aligned(lines), ""]) + "".join(f"\n{note}\n" for note in notes if note)
 
 
 def save(built: dict, results: str | Path) -> Path:
@@ -257,7 +257,7 @@ def _p(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _aligned(lines: list[list[str]]) -> list[str]:
+def aligned(lines: list[list[str]]) -> list[str]:
     """The rows of a Markdown table, padded so that they can be read as they are."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines = [lines[0], ["-" * width for width in widths], *lines[1:]]

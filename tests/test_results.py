@@ -1,19 +1,21 @@
 """Every record under results/ says where its numbers come from, and every table there is made of the records."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from eamlib import records
 from eamlib.bench import BENCHES
-from eamlib.papers import protocol, redundancy, report
+from eamlib.papers import findings, protocol, redundancy, report
 from eamlib.papers.units import Unit
 from eamlib.redundancy import STRENGTHS
 
 RESULTS = Path(__file__).parents[1] / "results"
 TABLES = sorted(RESULTS.glob("tables/*.json"))
 PLANS = sorted(RESULTS.glob("plans/*.json"))
-FILES = sorted({*RESULTS.rglob("*.json")} - {*TABLES, *PLANS, *RESULTS.glob("images/*.json")})
+REPORTS = sorted(RESULTS.glob("plans/*/report.json"))
+FILES = sorted({*RESULTS.rglob("*.json")} - {*TABLES, *PLANS, *REPORTS, *RESULTS.glob("images/*.json")})
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -65,6 +67,14 @@ def check_redundancy(record):
     assert all(row["mean_r2"] <= 1 for row in record["premise"])
     # It can be shown.
     assert len(list(redundancy.lines(record))) > len(record["layers"]) + len(record["kernels"])
+
+
+@pytest.mark.parametrize("file", REPORTS, ids=lambda file: file.parent.name)
+def test_a_report_is_made_of_the_records(file):
+    plan = protocol.read(RESULTS / "plans" / f"{file.parent.name.removesuffix('-report')}.json")
+    found = findings.findings(plan, RESULTS)
+    assert json.loads(file.read_text(encoding="utf-8")) == json.loads(json.dumps(found))
+    assert file.with_suffix(".md").read_text(encoding="utf-8") == findings.markdown(found)
 
 
 def test_there_are_records():

@@ -83,7 +83,7 @@ def findings(protocol: Protocol, results: str | Path) -> dict:
                 contrasts += _contrasts(protocol, of_part, table, data, passed.get(data))
                 both = {row.name: by_seed(part, data, row, answers) for _, row in part.rows}
                 alike += _alike(both, data)
-    return {
+    values = {
         "plan": protocol.name,
         "digest": protocol.digest,
         "done": [
@@ -101,6 +101,16 @@ def findings(protocol: Protocol, results: str | Path) -> dict:
         "ablation": _ablation(protocol, accuracy),
         "alike": alike,
     }
+    return _rounded(values)
+
+
+def _rounded(value: object) -> object:
+    """To a millionth: the last bits of a logarithm or a distribution are another machine's."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _called(protocol: Protocol, name: str) -> list[tuple[Part, str]]:

@@ -1,8 +1,10 @@
 """Dynamic convolution, DyNet and EAM: a small, tested library under a book that explains them.
 
 ``import eamlib`` needs PyTorch alone. Counting FLOPs (fvcore), data (torchvision, scikit-learn), plots and
-exercises import what they need where they are used.
+exercises import what they need where they are used; packages such as ``eamlib.data`` load when they are first touched.
 """
+
+import importlib
 
 from eamlib import functional, layers
 from eamlib.budget import BUDGETS, Budget, announce, budget
@@ -13,6 +15,30 @@ from eamlib.freeze import Frozen, freeze
 from eamlib.models import create_model, list_models
 
 __version__ = "0.1.0"
+
+_ON_TOUCH = (
+    "bench",
+    "data",
+    "exchange",
+    "exercises",
+    "explore",
+    "papers",
+    "plots",
+    "records",
+    "redundancy",
+    "training",
+)
+
+
+def __getattr__(name: str):
+    if name in _ON_TOUCH:
+        return importlib.import_module(f"eamlib.{name}")
+    raise AttributeError(f"module 'eamlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_TOUCH})
+
 
 __all__ = [
     "BUDGETS",

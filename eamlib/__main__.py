@@ -64,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--width", type=float, default=0.25, help="width multiplier (default: %(default)s)")
     train.add_argument(
         "--data",
-        help="digits, fashion_mnist, cifar10 or cifar100; or imagenet100, from an ImageNet folder under EAMLIB_DATA",
+        help="digits, fashion_mnist, cifar10, cifar100, tiny_imagenet or tiny_imagenet_100; imagenet100, from an "
+        "ImageNet folder under EAMLIB_DATA; or a folder of your own, with a folder of images for each class",
+    )
+    train.add_argument(
+        "--size", type=int, help="of your own images: pixels a side, held in memory (default: 224, read from disk)"
     )
     train.add_argument("--classes", metavar="FILE", help="of imagenet100: another list of 100 WordNet ids, one a line")
     train.add_argument("--device", help="cpu, cuda, … (default: CUDA where there is one)")
@@ -371,22 +375,36 @@ def _train(options: argparse.Namespace) -> None:
     from eamlib.training import fit, pick_device, seed_everything
 
     plan = budget()
-    name = one_of("--data", options.data or plan.dataset, data.DATASETS)
-    if options.augment and name not in data.IN_MEMORY:
+    name = options.data or plan.dataset
+    own = "/" in name or os.sep in name or (name not in data.DATASETS and os.path.isdir(name))
+    if not own:
+        one_of("--data", name, data.DATASETS)
+        if options.size is not None:
+            raise ValueError(f"--size = {options.size!r} is for a folder of your own; {name} has a size.")
+    in_memory = options.size is not None if own else name in data.IN_MEMORY
+    if options.augment and not in_memory:
         raise ValueError(f"--augment is for the sets in memory; {name} is always cropped at random and mirrored.")
     epochs = plan.epochs if options.epochs is None else options.epochs
     device = pick_device(options.device)
     if options.json:
         records.refuse_existing(options.json)
     where = records.provenance(device)  # of the code that is loaded now, whatever the checkout holds at the end
-    train, test = (data.load(name, train=part, classes=options.classes) for part in (True, False))
+    if own:
+        train, test = (data.folder(name, train=part, size=options.size) for part in (True, False))
+        stem_stride = 1 if in_memory and options.size < 64 else 2
+        shifts = {"pad": options.size // 8, "flip": True} if in_memory else imagenet.AUGMENTATION
+    else:
+        train, test = (data.load(name, train=part, classes=options.classes) for part in (True, False))
+        stem_stride = data.STEM_STRIDES[name]
+        shifts = data.AUGMENTATIONS[name] if in_memory else imagenet.AUGMENTATION
+    augmentation = partial(augment, **shifts) if in_memory and options.augment else None
     seed_everything(options.seed)
     model = create_model(
         options.model,
         options.conv,
         num_classes=len(train.classes),
         width_mult=options.width,
-        stem_stride=data.STEM_STRIDES[name],
+        stem_stride=stem_stride,
     )
     recipe = {
         name: getattr(options, name)
@@ -402,13 +420,12 @@ def _train(options: argparse.Namespace) -> None:
             "accumulate",
         )
     }
-    shifts = data.AUGMENTATIONS[name] if options.augment else None
     history = fit(
         model,
         train,
         test,
         epochs=epochs,
-        augment=None if shifts is None else partial(augment, **shifts),
+        augment=augmentation,
         device=device,
         compile=options.compile,
         channels_last=options.channels_last,
@@ -429,10 +446,10 @@ def _train(options: argparse.Namespace) -> None:
             "model": options.model,
             "conv": options.conv or own_conv(options.model),
             "width_mult": options.width,
-            "stem_stride": data.STEM_STRIDES[name],
-            "data": name,
+            "stem_stride": stem_stride,
+            "data": train.name,
             "epochs": epochs,
-            "augment": shifts if name in data.IN_MEMORY else imagenet.AUGMENTATION,
+            "augment": shifts if augmentation or not in_memory else None,
             **recipe,
         }
         if options.classes:

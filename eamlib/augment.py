@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eamlib._checks import feature_maps, integer_within
+from eamlib._checks import integer_within
 
 
 def augment(
@@ -21,7 +21,7 @@ def augment(
     """Shift, mirror and cover each image of a batch at random. Only training images want it.
 
     Args:
-        images: uint8 or floating point, ``[B, 3, H, W]``, on any device.
+        images: uint8 or floating point, ``[B, C, H, W]``, on any device.
         pad: pixels of reflection on each side, of which a crop of H × W is taken at random: the image moves by up to
             so many pixels, 0 to min(H, W) - 1.
         flip: mirror left and right with probability ½. Not where that makes another thing or none, as of digits and
@@ -47,7 +47,8 @@ def augment(
         >>> torch.equal(augment(images, pad=0, flip=False), images)
         True
     """
-    feature_maps("images", images, 3)
+    if images.dim() != 4:
+        raise ValueError(f"images have shape {list(images.shape)}; allowed is [B, C, H, W].")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise ValueError(f"images are of {images.dtype}; allowed are uint8 and floating point.")
     batch, _, height, width = images.shape
@@ -62,7 +63,7 @@ def augment(
     rows, columns = _reflect(y + down - pad, height), _reflect(x + right - pad, width)
     if flip:
         columns = torch.where(mirrored.bool(), columns.flip(1), columns)
-    source = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None].expand(-1, 3, -1)
+    source = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None].expand(-1, images.shape[1], -1)
     result = images.flatten(2).gather(2, source).view(images.shape)
     if cutout:
         inside_y, inside_x = _within(y, row - cutout // 2, cutout), _within(x, column - cutout // 2, cutout)

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from eamlib import cifar, imagenet, records, tiny_imagenet
-from eamlib._checks import one_of, positive_int
+from eamlib import cifar, imagenet, own_images, records, tiny_imagenet
+from eamlib._checks import integer_within, one_of, positive_int
 from eamlib.decoded import cache_folder, rgb
 from eamlib.files import fetching
 
@@ -32,6 +32,7 @@ __all__ = [
     "IN_MEMORY",
     "STEM_STRIDES",
     "ImageSet",
+    "folder",
     "load",
     "photographs",
     "sample",
@@ -59,7 +60,8 @@ class ImageSet(Dataset):
 
     Attributes:
         name: of the set.
-        images: uint8, ``[N, 3, 32, 32]``; Tiny ImageNet's and photographs are larger.
+        images: uint8, ``[N, 3, 32, 32]``; Tiny ImageNet's and photographs are larger, and your own may have any number
+            of channels (``create_model(in_channels=…)``).
         labels: int64, ``[N]``, from 0 to len(classes) - 1.
         classes: the names behind the labels.
 
@@ -134,6 +136,53 @@ def load(
     if classes is not None:
         raise ValueError(f"classes = {str(classes)!r} is for imagenet100; allowed for {name} is None.")
     return _LOADERS[name](root, train, download)
+
+
+def folder(
+    path: str | Path, *, train: bool | None = None, size: int | None = None, seed: int = 0
+) -> ImageSet | imagenet.ImageFolderSet:
+    """Your own images: a folder with a folder of images for each class.
+
+    Images may be of any size and mode (grey, palette, with transparency, 16 bits) and lie at any depth below their
+    class. Labels follow the names of the classes.
+
+    Args:
+        path: with ``train/`` and ``val/`` or ``test/`` below it, or with the classes themselves.
+        train: the training images, else the others. Where the folder has no split of its own, a fifth of each class is
+            held out. None takes all images of ``path``, whose folders are then classes.
+        size: pixels a side of squares that are held in memory, each the middle of an image. None leaves the images on
+            disk, where training crops and mirrors them at random and makes them 224 × 224.
+        seed: of the split.
+
+    Returns:
+        An :class:`ImageSet`, or with ``size=None`` an :class:`eamlib.imagenet.ImageFolderSet`, named after the folder.
+
+    Raises:
+        FileNotFoundError: if ``path`` is no folder, or has one half of a split alone.
+        ValueError: if there are fewer than two classes, a class is empty, both halves of a split have different
+            classes, or a number is out of its range; with its path, if a file is truncated or no image.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> for name, colour in (("lemon", "yellow"), ("lime", "green")):
+        ...     Path("fruit", name).mkdir(parents=True)
+        ...     for i in range(5):
+        ...         Image.new("RGB", (40, 30), colour).save(f"fruit/{name}/{i}.png")
+        >>> fruit = folder("fruit", train=True, size=32)
+        >>> fruit.images.shape, fruit.classes, fruit.labels.tolist()
+        (torch.Size([8, 3, 32, 32]), ('lemon', 'lime'), [0, 0, 0, 0, 1, 1, 1, 1])
+        >>> len(folder("fruit", train=False))
+        2
+    """
+    path = Path(path).expanduser()
+    if size is not None:
+        positive_int("size", size)
+    files, labels, classes = own_images.listed(path, train, integer_within("seed", seed, 0))
+    name = path.resolve().name
+    if size is None:
+        return imagenet.ImageFolderSet(name, tuple(files), labels, classes)
+    return ImageSet(name, own_images.squares(name, files, size), labels, classes)
 
 
 def sample(name: str = "fashion_mnist") -> ImageSet:

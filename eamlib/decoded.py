@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -21,12 +21,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("EAMLIB_DATA") or "~/.cache/eamlib").expanduser()
 
 
-def decoded(name: str, files: Sequence[Path], size: int) -> Tensor:
+def decoded(
+    name: str, files: Sequence[Path], size: int, fitted: Callable[[np.ndarray, int], np.ndarray] | None = None
+) -> Tensor:
     """The pixels of image files, uint8 ``[N, 3, size, size]``, in the order of ``files``.
 
     They are decoded at the first call and kept below :func:`cache_folder`, under ``name`` and a digest of the files'
     paths, sizes and times: whatever changes among them, they are decoded anew. Where nothing can be kept, the disk
     being full or the folder read-only, they are decoded at every call.
+
+    Args:
+        name: of the set; what is kept is named after it.
+        files: paths.
+        size: pixels a side.
+        fitted: what makes ``[size, size, 3]`` of an image ``[H, W, 3]``; None takes images of this size alone.
 
     Raises:
         ValueError: with its path, if a file is truncated, no image, or of another size.
@@ -39,7 +47,7 @@ def decoded(name: str, files: Sequence[Path], size: int) -> Tensor:
         >>> decoded("example", [Path("grey.png")], size=8)[0, :, 0, 0].tolist()
         [200, 200, 200]
     """
-    path = cache_folder() / "decoded" / f"{name}-{_digest(files)}.npy"
+    path = cache_folder() / "decoded" / f"{name}-{size}-{_digest(files)}.npy"
     shape = (len(files), 3, size, size)
     with suppress(OSError, ValueError, EOFError):  # missing, or another program's
         kept = np.load(path)
@@ -47,7 +55,7 @@ def decoded(name: str, files: Sequence[Path], size: int) -> Tensor:
             return torch.from_numpy(kept)
     pixels = np.empty(shape, np.uint8)
     for i, file in enumerate(files):
-        image = rgb(file)
+        image = rgb(file) if fitted is None else fitted(rgb(file), size)
         if image.shape[:2] != (size, size):
             height, width = image.shape[:2]
             raise ValueError(f"{file} is an image of {width} × {height} pixels; allowed in {name} is {size} × {size}.")
@@ -65,7 +73,7 @@ def rgb(source: str | Path | BinaryIO) -> np.ndarray:
     Grey images repeat their one channel, and those of 16 bits are scaled to 8.
 
     Raises:
-        ValueError: with its path, if it is missing, truncated or no image.
+        Unreadable: with its path, if it is missing, truncated or no image.
     """
     from PIL import Image
 
@@ -77,7 +85,18 @@ def rgb(source: str | Path | BinaryIO) -> np.ndarray:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         why = f"truncated or no image ({error})"
-        raise ValueError(f"{source} cannot be read: {why}. Replace it, or delete it and load again.") from error
+        raise Unreadable(f"{source} cannot be read: {why}. Replace it, or delete it and load again.") from error
+
+
+class Unreadable(ValueError):
+    """An image that cannot be read, in one line.
+
+    A ``DataLoader`` makes the error of a worker anew of the whole traceback, of which the last line says what it is.
+    """
+
+    def __init__(self, message: str):
+        *_, last = message.strip().splitlines()
+        super().__init__(last.removeprefix(f"{__name__}.{type(self).__name__}: "))
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -48,6 +48,16 @@ def feed(
     return OnDisk(dataset, device, _workers() if workers is None else workers, process, processes)
 
 
+def check_set(argument: str, dataset: object) -> None:
+    """Raise a ``ValueError`` if ``dataset`` is no image set of this library, which says how to make one of it."""
+    if isinstance(dataset, ImageSet | ImageFolderSet):
+        return
+    advice = "of tensors make one: eamlib.data.ImageSet(name, images, labels, classes), images in uint8"
+    if hasattr(dataset, "samples") and hasattr(dataset, "root"):  # torchvision's ImageFolder
+        advice = f"eamlib.data.folder({str(dataset.root)!r}) reads the same folder"
+    raise ValueError(f"{argument} is a {type(dataset).__name__}; allowed are the sets of eamlib.data: {advice}.")
+
+
 def check_workers(workers: int | None, name: str, on_disk: bool) -> None:
     """Raise a ``ValueError`` unless ``workers`` is None, or the number of them and the set called ``name`` on disk."""
     if workers is not None and not on_disk:

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eamlib._checks import positive_int
 from eamlib.data import ImageSet
-from eamlib.feed import InMemory, OnDisk, feed, parts
+from eamlib.feed import InMemory, OnDisk, check_set, feed, parts
 from eamlib.imagenet import MEAN, STD, ImageFolderSet
 from eamlib.layers import set_temperature
 from eamlib.recipe import Recipe
@@ -104,7 +104,8 @@ def fit(
     the CPU to the very bits of a run that was left alone.
 
     Args:
-        model: ``[B, 3, H, W] -> [B, classes]``; it is moved to ``device``.
+        model: ``[B, C, H, W] -> [B, classes]``; it is moved to ``device``. Of a model in train mode, parts in eval mode
+            stay in it: batch normalisation with frozen statistics, say. One in eval mode is trained as a whole.
         train, test: image sets. Those in memory live on the device as uint8 while this runs; of those on disk each
             process decodes its share, and the training images are cropped and mirrored at random.
         device: None takes CUDA where there is one. A launcher of several processes gives each its own.
@@ -126,9 +127,10 @@ def fit(
         ``test_accuracy``, both in percent, and ``seconds`` (training and test).
 
     Raises:
-        ValueError: if a value is out of its range, there is no such device, the model has no temperature,
-            ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder`` belongs to a run of
-            another configuration; later, with its path, if an image on disk is truncated or none.
+        ValueError: if a value is out of its range, there is no such device, a set is none of this library's, the model
+            has no temperature or nothing in it requires a gradient, batch normalisation would meet a single value in
+            the last batch, ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder``
+            belongs to a run of another configuration; later, with its path, if an image on disk is truncated or none.
         FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
             No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.
@@ -146,8 +148,11 @@ def fit(
     """
     recipe = Recipe(**recipe)
     device = pick_device(device)
+    check_set("train", train)
+    check_set("test", test)
     if recipe.temperature is not None:
         set_temperature(model, recipe.temperature)
+    frozen = _frozen(model)
     configuration = described(vars(recipe) | {"model": model, "train": train, "test": test})
 
     with _accelerator(device, recipe) as accelerator:
@@ -159,6 +164,7 @@ def fit(
         place = {"device": device, "process": accelerator.process_index, "processes": accelerator.num_processes}
         images_of_train = feed(train, augment=recipe.augment, workers=workers, **place)
         images_of_test = feed(test, workers=workers, **place)
+        _check_trainable(model, frozen, train, recipe, accelerator.num_processes)
         # Accelerate changes the forward of what it is given: a shell of one layer keeps the model as it is.
         network = nn.Sequential(torch.compile(model) if compile else model)
         network, optimizer = accelerator.prepare(network, recipe.optimizer(model))
@@ -183,6 +189,8 @@ def fit(
             for epoch in range(len(run.history) + 1, recipe.epochs + 1):
                 start, first = time.perf_counter(), (epoch - 1) * steps_an_epoch
                 model.train()
+                for module in frozen:
+                    module.eval()
                 losses, correct = torch.zeros(steps_an_epoch, device=device), 0
                 batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
                 for i, (images, labels) in enumerate(images_of_train.read(batches, draws)):
@@ -232,6 +240,43 @@ def fit(
         if average is not None:
             model.load_state_dict(average.state_dict())
         return run.history
+
+
+def _frozen(model: nn.Module) -> list[nn.Module]:
+    """The parts that stay in eval mode: of a model in train mode, those that are not."""
+    return [module for module in model.modules() if not module.training] if model.training else []
+
+
+def _check_trainable(
+    model: nn.Module, frozen: list[nn.Module], train: ImageSet | ImageFolderSet, recipe: Recipe, processes: int
+) -> None:
+    """Raise a ``ValueError`` for what would do nothing, or fail in the last batch of an epoch."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"model = {type(model).__name__} has no parameter that requires a gradient: all are frozen.")
+    last = len(train) % recipe.batch_size or recipe.batch_size
+    if last >= 2 * recipe.accumulate * processes:
+        return
+    trial = copy.deepcopy(model).train()
+    for ours, theirs in zip(model.modules(), list(trial.modules()), strict=True):
+        theirs.training = ours not in frozen
+    met = []
+    for name, module in trial.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+
+            def look(_, inputs, name=name):
+                if inputs[0].numel() == inputs[0].shape[1]:
+                    met.append(name)
+
+            module.register_forward_pre_hook(look)
+    images, _ = next(iter(feed(train, next(model.parameters()).device).read([torch.tensor([0])])))
+    with torch.no_grad(), torch.random.fork_rng(), suppress(ValueError):  # which batch normalisation raises
+        trial(images.float())
+    if met:
+        raise ValueError(
+            f"batch_size = {recipe.batch_size} leaves a last batch of {last} of {len(train)} images, in which batch "
+            f"normalisation {met[0]!r} meets a single value per channel and has no variance. Allowed is another "
+            "batch_size, or fewer parts."
+        )
 
 
 def evaluate(
@@ -284,6 +329,7 @@ def right_answers(
         >>> torch.equal(right_answers(always_three, test), test.labels == 3)
         True
     """
+    check_set("dataset", dataset)
     if mean is None or std is None:
         mean, std = pixel_statistics(dataset)
     if batch_size is not None:
@@ -293,7 +339,7 @@ def right_answers(
 
 
 def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, of pixels scaled to [0, 1]: two tensors ``[3, 1, 1]``.
+    """Mean and standard deviation of each channel, of pixels scaled to [0, 1]: two tensors ``[C, 1, 1]``.
 
     Of a set in memory over all its images; of one on disk those usual for ImageNet.
 
@@ -306,18 +352,18 @@ def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor
         return torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     # Piece by piece: the images of a large set as integers of 64 bits would need eight times their own memory.
     counts = sum(
-        torch.stack([torch.bincount(piece[:, c].flatten().int(), minlength=256) for c in range(3)])
+        torch.stack([torch.bincount(channel.flatten().int(), minlength=256) for channel in piece.transpose(0, 1)])
         for piece in dataset.images.split(10_000)
     )
     share = counts.double() / counts.sum(1, keepdim=True)
     value = torch.arange(256, dtype=torch.double) / 255
     mean = share @ value
     std = (share @ value.square() - mean.square()).sqrt()
-    return mean.float().view(3, 1, 1), std.float().view(3, 1, 1)
+    return mean.float().view(-1, 1, 1), std.float().view(-1, 1, 1)
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 ``[B, 3, H, W]`` to float with the statistics of the training set taken out.
+    """uint8 ``[B, C, H, W]`` to float with the statistics of the training set taken out.
 
     Example:
         >>> digits = eamlib.data.load("digits")

@@ -233,3 +233,57 @@ def test_it_trains_on_cuda():
     model = create_model("mobilenet_v1", "eam-rcr", num_classes=10, width_mult=0.25, stem_stride=1)
     history = fit(model, *small(), epochs=1, progress=False)
     assert next(model.parameters()).is_cuda and history[0]["loss"] > 0
+
+
+@pytest.fixture
+def digits():
+    """The first 129 digits, to train and to test."""
+    whole = data.load("digits")
+    few = ImageSet("few", whole.images[:129], whole.labels[:129], whole.classes)
+    return few, few
+
+
+def with_frozen_features() -> nn.Sequential:
+    features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    head = nn.Sequential(nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    model = nn.Sequential(features, head)
+    features.requires_grad_(False).eval()
+    return model
+
+
+def test_frozen_parts_stay_frozen(digits):
+    train, test = digits
+    model = with_frozen_features()
+    before = {name: value.clone() for name, value in model[0].state_dict().items()}
+    fit(model, train, test, epochs=2, device="cpu", progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in model[0].state_dict().items())
+    assert model[1][0].num_batches_tracked > 0  # and the rest is trained
+
+
+def test_a_network_in_eval_mode_is_trained_as_a_whole(digits):
+    train, test = digits
+    model = with_frozen_features().eval()
+    fit(model, train, test, epochs=1, device="cpu", progress=False)
+    assert model[0][1].num_batches_tracked > 0
+
+
+def test_what_is_frozen_as_a_whole_is_refused(digits):
+    train, test = digits
+    model = with_frozen_features().requires_grad_(False)
+    with pytest.raises(
+        ValueError, match="model = Sequential has no parameter that requires a gradient: all are frozen"
+    ):
+        fit(model, train, test, epochs=1, device="cpu", progress=False)
+
+
+def test_a_last_batch_without_a_variance_is_named_before_the_first_step(digits, tmp_path):
+    train, test = digits
+    batch_size = len(train) - 1
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 10))
+    with pytest.raises(ValueError, match=f"batch_size = {batch_size} leaves a last batch of 1 of .*normalisation '1'"):
+        fit(model, train, test, epochs=1, batch_size=batch_size, device="cpu", progress=False, folder=tmp_path / "run")
+    assert model[1].num_batches_tracked == 0 and not (tmp_path / "run").exists()
+    # Of a map with many pixels one image is enough, and so is one whose statistics are frozen.
+    fit(with_frozen_features(), train, test, epochs=1, batch_size=batch_size, device="cpu", progress=False)
+    model[1].eval()
+    fit(model, train, test, epochs=1, batch_size=batch_size, device="cpu", progress=False)

@@ -48,6 +48,7 @@ def create_model(
     num_classes: int = 1000,
     width_mult: float = 1.0,
     stem_stride: int = 2,
+    in_channels: int = 3,
     **conv_options,
 ) -> nn.Module:
     """Build a network made of the convolution called ``conv``: ``[B, 3, H, W] -> [B, num_classes]``, and for the
@@ -61,6 +62,7 @@ def create_model(
         width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 alone.
         stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32. Each network's own
             docstring says what else is then usual and done.
+        in_channels: of the images, instead of 3.
         conv_options: reach the attention (``num_kernels``, ``reduction``, ``channels``, ``pool``, ``output_size``,
             ``hidden``, ``temperature``, ``seed``) and ``strategy``, or the DyNet convolution (``group_size``,
             ``fuse``); and those that are an argument of the network alone (``mobilenet_v2``: ``expand_first``).
@@ -80,15 +82,36 @@ def create_model(
     builder = _BUILDERS[one_of("name", name, list_models())]
     positive_int("num_classes", num_classes)
     positive_number("width_mult", width_mult)
+    positive_int("in_channels", in_channels)
     if stem_stride not in (1, 2):
         raise ValueError(f"stem_stride = {stem_stride!r} must be 1 or 2.")
     shared = {"conv", "num_classes", "width_mult", "stem_stride"}
     of_network = set(inspect.signature(builder).parameters) - shared
     network_options = {key: conv_options.pop(key) for key in of_network & conv_options.keys()}
-    return builder(
+    model = builder(
         conv=conv_builder(own_conv(name) if conv is None else conv, **conv_options),
         num_classes=num_classes,
         width_mult=width_mult,
         stem_stride=stem_stride,
         **network_options,
     )
+    if in_channels != 3:
+        _read_channels(model, in_channels)
+    return model
+
+
+def _read_channels(model: nn.Module, in_channels: int) -> None:
+    """Give a fresh network another first convolution, which is static in all of them."""
+    name, stem = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    changed = nn.Conv2d(
+        in_channels,
+        stem.out_channels,
+        stem.kernel_size,
+        stem.stride,
+        stem.padding,
+        stem.dilation,
+        bias=stem.bias is not None,
+        device=stem.weight.device,
+        dtype=stem.weight.dtype,
+    )
+    model.set_submodule(name, changed)

@@ -75,7 +75,7 @@ def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
     layers = dynamic_layers(model, DynamicConv2d, DyNetConv2d)
     for name, layer in layers.items():
         no_hooks(name, layer)
-    with evaluating(model), watch_mixtures(layers) as seen:
+    with evaluating(model), watch_mixtures(model, layers) as seen:
         accuracy_before, images = _accuracy(model, batches)
     attention = {name: rows.mean(0) for name, rows in joined(seen).items()}
 

@@ -54,6 +54,14 @@ def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
     return value
 
 
+def some_images(argument: str, value: object) -> Tensor:
+    """Return ``value`` if it is a tensor ``[N, C, H, W]`` of at least one image, else raise a ``ValueError``."""
+    if not isinstance(value, Tensor) or value.dim() != 4 or len(value) == 0:
+        what = f"has shape {list(value.shape)}" if isinstance(value, Tensor) else f"is a {type(value).__name__}"
+        raise ValueError(f"{argument} {what}; allowed is a tensor [N, C, H, W] with at least one image.")
+    return value
+
+
 def no_hooks(name: str, layer: nn.Module) -> None:
     """Raise a ``ValueError`` if ``layer`` carries hooks, which would be lost with it when another takes its place."""
     kinds = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.layers.dynamic import DynamicConv2d
-from eamlib.mixtures import dynamic_layers, watch_mixtures
+from eamlib.mixtures import dynamic_layers, names_of, watch_mixtures
 from eamlib.watch import Batch, evaluating, joined, predictions
 
 COLLAPSED_USE = 0.95
@@ -38,7 +38,7 @@ class LayerAttention:
     """How one layer mixes its K kernels. Entropies are fractions of log K, from 0 (one kernel) to 1 (all alike).
 
     Attributes:
-        name: of the layer.
+        name: of the layer; the first one, where it stands in several places.
         images: how many it saw; one that reaches the layer twice counts twice.
         use: ``[K]``, the mean attention over the images, on the CPU.
         entropy: of an image's attention, the mean over the images.
@@ -102,14 +102,14 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
         (26, 'features.1.0.0', torch.Size([4]))
     """
     layers = dynamic_layers(model, DynamicConv2d)
-    with evaluating(model), watch_mixtures(layers) as seen:
+    with evaluating(model), watch_mixtures(model, layers) as seen:
         for _ in predictions(model, batches):
             pass
     diagnoses = [diagnosis(name, attention) for name, attention in joined(seen).items()]
-    collapsed = [layer.name for layer in diagnoses if layer.verdict == "collapsed"]
+    collapsed = [names_of(model, layers[layer.name]) for layer in diagnoses if layer.verdict == "collapsed"]
     if collapsed:
         warnings.warn(
-            f"One kernel gets more than {COLLAPSED_USE:.0%} of the use in {', '.join(map(repr, collapsed))}: the other "
+            f"One kernel gets more than {COLLAPSED_USE:.0%} of the use in {', '.join(collapsed)}: the other "
             "kernels of the layer are idle. A higher temperature at the start of the training spreads the use.",
             CollapseWarning,
             stacklevel=2,

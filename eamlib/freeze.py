@@ -5,7 +5,6 @@ What accuracy this costs is what the dynamics were worth.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import no_hooks
+from eamlib._copied import copied
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import BlockPredictor, DyNetConv2d
 from eamlib.layers.geometry import conv2d_arguments
@@ -51,12 +51,14 @@ def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
 
     Its kernel is Σ_k ā_k W_k, where ā is the layer's mean attention over all images, and its bias likewise. Where the
     attention is the same for every image, the copy answers as ``model`` does. Convolutions of DyNet are averaged
-    channel by channel, and the predictors of their blocks are left out.
+    channel by channel, and the predictors of their blocks are left out. Layers that share kernels have one kernel each
+    in the copy, for each has an attention of its own.
 
     Args:
         model: it runs in eval mode; its mode is restored, and it is left as it is.
-        batches: images ``[B, C, H, W]``, or pairs of these and labels ``[B]``, as a ``DataLoader`` gives them. With
-            labels they are read a second time, for the accuracy of the copy: an iterator can be read but once.
+        batches: images ``[B, C, H, W]``, or pairs of these and labels ``[B]``, a tensor or a list, as a ``DataLoader``
+            gives them. With labels they are read a second time, for the accuracy of the copy: an iterator can be read
+            but once.
 
     Raises:
         ValueError: if ``model`` has no dynamic layer or does not run one of them, a layer carries hooks (they would be
@@ -75,15 +77,14 @@ def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
     layers = dynamic_layers(model, DynamicConv2d, DyNetConv2d)
     for name, layer in layers.items():
         no_hooks(name, layer)
-    with evaluating(model), watch_mixtures(layers) as seen:
+    with evaluating(model), watch_mixtures(model, layers) as seen:
         accuracy_before, images = _accuracy(model, batches)
     attention = {name: rows.mean(0) for name, rows in joined(seen).items()}
 
-    # What the memo holds counts as copied: every reference to a layer becomes one to its replacement. A block whose
-    # predictor is None runs its chains as plain ones.
-    memo = {id(layer): _static(layer, attention[name]) for name, layer in layers.items()}
-    memo |= {id(module): None for module in model.modules() if isinstance(module, BlockPredictor)}
-    frozen = copy.deepcopy(model, memo)
+    static = {layer: _static(layer, attention[name]) for name, layer in layers.items()}
+    # A block whose predictor is None runs its chains as plain ones.
+    predictors = {module: None for module in model.modules() if isinstance(module, BlockPredictor)}
+    frozen = copied(model, static | predictors)
 
     accuracy_after = None
     if accuracy_before is not None:
@@ -104,12 +105,20 @@ def _accuracy(model: nn.Module, batches: Iterable[Batch]) -> tuple[float | None,
                 f"batches = {type(batches).__name__} can be read once, and with labels it is read twice; "
                 "allowed is a list or a DataLoader."
             )
+        labels = _as_numbers(labels)
         if not isinstance(output, Tensor) or output.argmax(1).shape != labels.shape:
             what = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"labels of shape {list(labels.shape)} do not fit what the model answers, {what}.")
         labelled += labels.numel()
-        correct += (output.argmax(1) == labels).sum().item()
+        correct += (output.argmax(1) == labels.to(output.device)).sum().item()
     return 100 * correct / labelled if labelled else None, count
+
+
+def _as_numbers(labels: object) -> Tensor:
+    try:
+        return torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"labels = {labels!r} are no numbers of classes: {error}.") from error
 
 
 def _static(layer: DynamicConv2d | DyNetConv2d, attention: Tensor) -> nn.Conv2d:

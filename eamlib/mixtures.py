@@ -25,9 +25,19 @@ def dynamic_layers(model: nn.Module, *kinds: type[nn.Module]) -> dict[str, nn.Mo
     return layers
 
 
+def names_of(model: nn.Module, layer: nn.Module) -> str:
+    """The name of a layer, as text for a message; all of them where it stands in several places."""
+    return " = ".join(repr(name) for name, module in model.named_modules(remove_duplicate=False) if module is layer)
+
+
 @contextmanager
-def watch_mixtures(layers: dict[str, DynamicConv2d | DyNetConv2d]) -> Iterator[dict[str, list[Tensor]]]:
+def watch_mixtures(
+    model: nn.Module, layers: dict[str, DynamicConv2d | DyNetConv2d]
+) -> Iterator[dict[str, list[Tensor]]]:
     """:func:`eamlib.watch.watch`, noting the attention ``[B, K]`` or DyNet's coefficients ``[B, O · g]`` of a call.
+
+    Args:
+        layers: of ``model``, by name.
 
     Raises:
         ValueError: while entered, when one of them is NaN.
@@ -42,7 +52,11 @@ def watch_mixtures(layers: dict[str, DynamicConv2d | DyNetConv2d]) -> Iterator[d
             weights = given[0] if given and given[0] is not None else layer.coefficients(input)
         if weights.isnan().any():
             when = "already held" if not input.isfinite().all() else "held no"
-            raise ValueError(f"the attention of layer {name!r} is NaN; its input {when} NaN or infinite values.")
+            call = len(seen[name]) + 1
+            raise ValueError(
+                f"the attention of layer {names_of(model, layer)} is NaN in its call {call}; its input {when} NaN or "
+                "infinite values."
+            )
         return weights.cpu().double()
 
     # Before the layer runs: a dynamic convolution refuses NaN itself, and does not know its own name.

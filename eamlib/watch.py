@@ -6,20 +6,25 @@ layers answer while it is entered, :func:`evaluating` sets the mode, :func:`pred
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-Batch = Tensor | tuple[Tensor, Tensor]
+Batch = Tensor | tuple[Tensor, Any]
 
 
 def outputs_of(
     model: nn.Module,
     batches: Iterable[Batch],
     modules: Mapping[str, nn.Module] | type[nn.Module] | tuple[type[nn.Module], ...],
-    keep: Callable[[str, tuple, Tensor], Tensor] | None = None,
+    keep: Callable[[str, tuple, Tensor | None], Tensor | None] | None = None,
+    *,
+    before: bool = False,
 ) -> dict[str, Tensor]:
     """Run ``model`` over ``batches`` and return what ``modules`` answered, all images along the first dimension.
 
@@ -27,21 +32,23 @@ def outputs_of(
         model: it runs in eval mode and without gradients; its mode is restored.
         batches: as in :func:`predictions`.
         modules: layers of ``model`` by any name; or a class, for all its instances by the names of ``named_modules``.
-        keep: as in :func:`watch`. All that is kept lies in memory together: keep what you need of large maps.
+        keep, before: as in :func:`watch`. All that is kept lies in memory together: keep what you need of large maps.
 
     Raises:
-        ValueError: as :func:`predictions` and :func:`joined`.
+        ValueError: as :func:`predictions`, :func:`watch` and :func:`joined`.
 
     Example:
-        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.Conv2d(8, 4, 3))
         >>> batches = [torch.randn(5, 3, 9, 9), torch.randn(2, 3, 9, 9)]
         >>> maps = outputs_of(model, batches, nn.Conv2d)
         >>> {name: of_layer.shape for name, of_layer in maps.items()}
         {'0': torch.Size([7, 8, 7, 7]), '2': torch.Size([7, 4, 5, 5])}
+        >>> bool((maps["0"] < 0).any())  # what the convolution answered, not what the ReLU made of it in place
+        True
     """
     if not isinstance(modules, Mapping):
         modules = {name: module for name, module in model.named_modules() if isinstance(module, modules)}
-    with evaluating(model), watch(modules, keep) as seen:
+    with evaluating(model), watch(modules, keep, before=before) as seen:
         for _ in predictions(model, batches):
             pass
     return joined(seen)
@@ -50,18 +57,27 @@ def outputs_of(
 @contextmanager
 def watch(
     modules: Mapping[str, nn.Module],
-    keep: Callable[[str, tuple, Tensor | None], Tensor | None] | None = None,
+    keep: Callable[[str, tuple, Tensor | None], Any] | None = None,
     *,
     before: bool = False,
-) -> Iterator[dict[str, list[Tensor]]]:
+) -> Iterator[dict[str, list]]:
     """While entered, note what ``modules`` answer: a list by name, one entry a call.
+
+    A later layer may write into what this one returned: ``ReLU(inplace=True)`` does, and ``x += shortcut``. So an entry
+    that shares memory with the inputs or the output of the call is a copy. Only one that requires a gradient is the
+    tensor itself, for no gradient would reach a copy.
 
     Args:
         modules: layers by any name.
-        keep: ``keep(name, inputs, output)`` makes the entry; ``inputs`` are the positional arguments of the call. Where
-            it returns None there is none, for it may have added up what it wants itself. Left out, it takes ``output``,
-            detached.
-        before: make the entry before the layer runs, of its inputs alone: ``output`` is then None.
+        keep: ``keep(name, inputs, output)`` makes the entry: a tensor, or a tuple, list or dict of them. ``inputs`` are
+            the arguments of the call in the order of the layer's ``forward``, also those that were given by keyword.
+            Where it returns None there is no entry, for it may have added up what it wants itself. Left out, it takes
+            ``output``, or before the layer runs its first input, without a gradient.
+        before: make the entry before the layer runs, of its inputs alone: ``output`` is then None. The inputs of a
+            layer that works in place are there only before it.
+
+    Raises:
+        ValueError: while entered, if ``keep`` is left out and a layer answers no tensor, but a tuple of them, say.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
@@ -77,22 +93,59 @@ def watch(
     try:
         for name, module in modules.items():
 
-            def note(_, inputs, output=None, name=name):
-                if (entry := keep(name, inputs, output)) is not None:
-                    seen[name].append(entry)
+            def note(module, args, kwargs, output=None, name=name):
+                if (entry := keep(name, _in_order(module, args, kwargs), output)) is not None:
+                    seen[name].append(_own(entry, (args, kwargs, output)))
 
-            hooks.append((module.register_forward_pre_hook if before else module.register_forward_hook)(note))
+            register = module.register_forward_pre_hook if before else module.register_forward_hook
+            hooks.append(register(note, with_kwargs=True))
         yield seen
     finally:
         for hook in hooks:
             hook.remove()
 
 
+def _in_order(module: nn.Module, args: tuple, kwargs: dict) -> tuple:
+    if not kwargs:
+        return args
+    call = inspect.signature(module.forward).bind(*args, **kwargs)
+    call.apply_defaults()  # a gap would end the arguments that have an order
+    return call.args
+
+
+def _own(entry: Any, call: tuple) -> Any:
+    """``entry`` with a copy of every tensor in it that shares memory with those of the call."""
+    shared = {_memory(tensor) for tensor in tree_leaves(call) if isinstance(tensor, Tensor)}
+
+    def owned(tensor: Tensor) -> Tensor:
+        return tensor.clone() if _memory(tensor) in shared and not tensor.requires_grad else tensor
+
+    return tree_map_only(Tensor, owned, entry)
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _detached(name: str, inputs: tuple, output: Any) -> Tensor:
+    wanted = next(iter(inputs), None) if output is None else output
+    if not isinstance(wanted, Tensor):
+        raise ValueError(
+            f"layer {name!r} {'reads' if output is None else 'answers'} a {type(wanted).__name__}; allowed without "
+            "keep is a tensor: say with keep = lambda name, inputs, output: … what is wanted of it."
+        )
+    return wanted.detach()
+
+
 def joined(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
     """The entries of each name as one tensor, along the first dimension.
 
+    The lists are empty afterwards: each entry is let go when it is copied, so that memory never holds all of them
+    twice.
+
     Raises:
-        ValueError: if a layer has none, for it did not run.
+        ValueError: if a layer has none, for it did not run, or its entries are no tensors that fit together; ``seen``
+            is then as it was.
 
     Example:
         >>> joined({"layer": [torch.zeros(5, 8), torch.zeros(2, 8)]})["layer"].shape
@@ -101,7 +154,30 @@ def joined(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
     for name, entries in seen.items():
         if not entries:
             raise ValueError(f"layer {name!r} did not run: the model does not use it, in eval mode at least.")
-    return {name: torch.cat(entries) for name, entries in seen.items()}
+        kinds = {_kind(entry) for entry in entries}
+        if len(kinds) > 1 or None in kinds:
+            found = ", ".join(sorted({_said(entry) for entry in entries}))
+            raise ValueError(f"the entries of layer {name!r} are {found}; allowed are tensors alike in [N, …].")
+    return {name: _one_after_the_other(entries) for name, entries in seen.items()}
+
+
+def _kind(entry: Any) -> tuple | None:
+    """What the entries of a layer must share."""
+    return (entry.shape[1:], entry.dtype, entry.device) if isinstance(entry, Tensor) and entry.dim() else None
+
+
+def _said(entry: Any) -> str:
+    return f"{list(entry.shape)} of {entry.dtype}" if isinstance(entry, Tensor) else f"a {type(entry).__name__}"
+
+
+def _one_after_the_other(entries: list[Tensor]) -> Tensor:
+    whole = entries[0].new_empty(sum(map(len, entries)), *entries[0].shape[1:])
+    end = len(whole)
+    while entries:
+        entry = entries.pop()
+        whole[end - len(entry) : end] = entry
+        end -= len(entry)
+    return whole
 
 
 @contextmanager
@@ -126,12 +202,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def predictions(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """Yield (images, labels or None, what ``model`` answers) a batch, on the model's device.
+def predictions(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Any, Any]]:
+    """Yield (images, labels or None, what ``model`` answers) a batch, tensors on the model's device.
 
     Args:
         model: run in the mode that it is in; see :func:`evaluating`.
         batches: tensors of images ``[B, C, H, W]``, or pairs of these and labels, as a ``DataLoader`` gives them.
+            Labels that are no tensor are yielded as they are.
 
     Raises:
         ValueError: if a batch is neither, or there is no image in all of them.
@@ -153,10 +230,6 @@ def predictions(model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[Te
             )
         count += len(images)
         images = images.to(device)
-        yield images, None if labels is None else labels.to(device), model(images)
+        yield images, labels.to(device) if isinstance(labels, Tensor) else labels, model(images)
     if count == 0:
         raise ValueError("batches holds no image; at least one is needed.")
-
-
-def _detached(name: str, inputs: tuple, output: Tensor) -> Tensor:
-    return output.detach()

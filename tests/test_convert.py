@@ -126,6 +126,165 @@ def test_flags_and_modes_are_kept():
     assert all(p.requires_grad for i in (2, 4) for p in result[i].attention.parameters())
 
 
+def test_every_module_keeps_its_mode():
+    model = from_torchvision("mobilenet_v3_small")
+    for index, module in enumerate(model.modules()):
+        module.training = index % 3 == 0
+    result = convert(model)
+    for name, module in model.named_modules():
+        assert {part.training for part in result.get_submodule(name).modules()} >= {module.training}
+        if isinstance(result.get_submodule(name), DynamicConv2d):
+            assert {part.training for part in result.get_submodule(name).modules()} == {module.training}
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, and what is done to their parameters."""
+
+    def __init__(self, tie):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.linear = nn.Linear(8, 8)
+        tie(self)
+
+    def forward(self, x):
+        return self.second(self.first(x).relu())
+
+
+def one_weight(model):
+    model.second.weight = model.first.weight
+
+
+def one_bias(model):
+    model.second.bias = model.first.bias
+
+
+def one_bias_and_weight(model):
+    one_bias(model)
+    one_weight(model)
+
+
+@pytest.mark.parametrize("tie", [one_weight, one_bias, one_bias_and_weight])
+def test_layers_that_share_a_weight_share_its_kernels(tie):
+    torch.manual_seed(0)
+    model = Tied(tie)
+    images = torch.randn(4, 8, 5, 5)
+    result = convert(model)
+    torch.testing.assert_close(result(images), model(images))
+    for own in ("weight", "bias"):
+        tied = getattr(model.first, own) is getattr(model.second, own)
+        assert (getattr(result.first, own) is getattr(result.second, own)) == tied
+        assert getattr(result.first, own) is not getattr(model.first, own)
+    assert result.first.attention is not result.second.attention
+    # A step of training moves both, and by the gradients of both.
+    result(images).square().sum().backward()
+    torch.optim.SGD(result.parameters(), lr=1e-3).step()
+    again = convert(Tied(tie))
+    again.load_state_dict(result.state_dict())
+    torch.testing.assert_close(again(images), result(images))
+
+
+def with_a_linear_layer(model):
+    model.linear.bias = model.first.bias
+
+
+def with_a_parameter(model):
+    model.register_parameter("copy", model.first.weight)
+
+
+@pytest.mark.parametrize(
+    ("tie", "where", "other"),
+    [
+        (one_weight, lambda name, layer: name == "first", "second.weight"),
+        (one_weight, lambda name, layer: name == "second", "first.weight"),
+        (with_a_linear_layer, None, "linear.bias"),
+        (with_a_parameter, None, "copy"),
+    ],
+)
+def test_a_tie_with_what_stays_static_is_refused(tie, where, other):
+    layer = "second" if other == "first.weight" else "first"
+    with pytest.raises(ValueError, match=f"layer '{layer}' shares a parameter with '{other}', which stays static"):
+        convert(Tied(tie), where=where)
+
+
+class Cache(nn.Module):
+    """Keeps what it computed, wherever one may look for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.kept = nn.Conv2d(8, 8, 3), {}
+
+    def forward(self, x):
+        self.last = self.conv(x)
+        self.kept = {"maps": [self.last, (self.last * 2,)], "held": Held(self.last)}
+        return self.last
+
+
+class Held:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def test_a_graph_in_an_attribute_is_copied_without_it():
+    model, images = Cache(), torch.randn(2, 8, 5, 5)
+    model(images)
+    assert not model.last.is_leaf
+    result = convert(model)
+    assert model.last.grad_fn is not None and not result.last.requires_grad
+    torch.testing.assert_close(result.last, model.last.detach())
+    assert result.last is result.kept["maps"][0] is result.kept["held"].tensor
+    torch.testing.assert_close(result(images), model(images))
+    # The dynamic network keeps graphs too, and freezing copies it.
+    frozen = freeze(result, [images]).model
+    torch.testing.assert_close(frozen(images), model(images))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+def test_a_weight_that_a_hook_computes_is_such_an_attribute():
+    model = nn.Sequential(torch.nn.utils.weight_norm(nn.Conv2d(3, 8, 3)), nn.Conv2d(8, 8, 1))
+    images = torch.randn(2, 3, 5, 5)
+    expected = model(images)
+    torch.testing.assert_close(convert(model)(images), expected)
+
+
+class ByKeyword(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dynet = nn.Conv2d(8, 8, 3), DyNetConv2d(8, 8, 1)
+
+    def forward(self, x):
+        return self.dynet(coefficients=self.dynet.coefficients(self.conv(input=x)), input=self.conv(input=x))
+
+
+def test_layers_may_be_called_by_keyword():
+    model, images = ByKeyword().eval(), torch.randn(1, 8, 5, 5)
+    result = convert(model)
+    torch.testing.assert_close(result(images), model(images), rtol=1e-4, atol=1e-5)
+    attention = freeze(result, [images]).attention
+    torch.testing.assert_close(attention["conv"], result.conv.attention(images)[0].detach().double())
+    assert attention["dynet"].shape == (8 * 6,)
+
+
+def test_convolutions_without_a_dynamic_form_stay():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.conv = nn.Conv1d(8, 8, 1), nn.Conv2d(8, 8, 1)
+            self.deep, self.up = nn.Conv3d(8, 8, 1), nn.ConvTranspose2d(8, 8, 2, stride=2)
+
+        def forward(self, x):
+            x = self.conv(self.flat(x.flatten(2)).view_as(x))
+            return self.up(self.deep(x[:, :, None])[:, :, 0])
+
+    model, images = Mixed(), torch.randn(2, 8, 4, 4)
+    asked = []
+    result = convert(model, where=lambda name, layer: asked.append(name) or True)
+    assert asked == dynamic(result) == ["conv"]
+    torch.testing.assert_close(result(images), model(images))
+    frozen = freeze(result, [images]).model
+    assert [type(module) for module in frozen.children()] == [type(module) for module in model.children()]
+    torch.testing.assert_close(frozen(images), model(images))
+
+
 def test_what_is_dynamic_already_stays():
     class Convolved(nn.Sequential):
         def forward(self, input):
@@ -189,17 +348,41 @@ def test_a_hook_is_not_lost_in_silence(hook):
         (lambda: convert(small(), hidden=0), "layer '2' cannot be converted: hidden = 0 must be an integer"),
         (lambda: convert(small(), channels=16), "layer '2' cannot be converted: channels = 16 selects more than the 8"),
         (lambda: convert(small(), where=lambda n, _: n == "0"), "layer '0' cannot be converted: channels = 4 selects"),
-        (lambda: convert(nn.Linear(3, 3)), "model = Linear holds no nn.Conv2d"),
+        (lambda: convert(nn.Linear(3, 3)), "model = Linear holds no nn.Conv2d outside of dynamic layers."),
+        (
+            lambda: convert(nn.Sequential(nn.Conv1d(8, 8, 1), nn.ConvTranspose2d(8, 8, 1), nn.Conv1d(8, 8, 1))),
+            "holds no nn.Conv2d outside of dynamic layers; of 2 Conv1d, 1 ConvTranspose2d there is no dynamic form.",
+        ),
         (
             lambda: convert(small(), where=lambda *_: False),
-            "picks none of the 3 convolutions of Sequential: '0', '2', ",
+            "picks none of the 3 convolutions of Sequential; where is not True: '0', '2', '4'.",
         ),
-        (lambda: convert(nn.Conv2d(3, 8, 3)), "where = None picks none of the 1 convolutions of Conv2d: ''"),
+        (
+            lambda: convert(nn.Conv2d(3, 8, 3)),
+            "where = None picks none of the 1 convolutions of Conv2d; at most 4 input channels, those of the .*: ''",
+        ),
+        (
+            lambda: convert(nn.Sequential(*[nn.Conv2d(8, 8, 3, padding_mode="reflect") for _ in "ab"])),
+            "picks none of the 2 .*; a Conv2d with padding_mode = 'reflect': '0', '1'.",
+        ),
     ],
 )
 def test_bad_input_of_convert_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "message"),
+    [
+        (from_torchvision, "swin_t", "the 1 convolutions of SwinTransformer; at most 4 input channels"),
+        (from_timm, "nf_resnet26", "a ScaledStdConv2d, whose forward may do more than that of nn.Conv2d: 's"),
+        (from_timm, "vit_tiny_patch16_224", "at most 4 input channels, those of the image: 'patch_embed.proj'"),
+    ],
+)
+def test_a_network_that_cannot_be_converted_says_why(make, name, message):
+    with pytest.raises(ValueError, match=message):
+        convert(make(name))
 
 
 @pytest.mark.parametrize("conv", ["dynamic", "eam-rcr"])
@@ -316,6 +499,13 @@ def labelled(n=2, size=8):
     return torch.zeros(n, 3, size, size), torch.zeros(n, dtype=torch.long)
 
 
+def test_labels_may_be_a_list():
+    model, images = convert(small()), torch.randn(4, 3, 8, 8)
+    found, expected = (freeze(model, [(images, labels)]) for labels in ([0, 1, 2, 0], torch.tensor([0, 1, 2, 0])))
+    assert found.accuracy_before == expected.accuracy_before
+    assert found.accuracy_after == expected.accuracy_after
+
+
 def test_images_without_labels_may_come_from_an_iterator():
     assert freeze(convert(small()), (torch.zeros(1, 3, 8, 8) for _ in range(3))).images == 3
 
@@ -330,6 +520,8 @@ def test_images_without_labels_may_come_from_an_iterator():
         (lambda: convert(small()), labelled()[0], r"batches: number 0 is of shape \[3, 8, 8\]"),
         (lambda: convert(small()), labelled(), r"batches: number 1 is of shape \[2\]; allowed is \[B, C, H, W\]"),
         (lambda: convert(small()), ["images"], "batches: number 0 is of type str"),
+        (lambda: convert(small()), [(labelled()[0], ["cat", "dog"])], r"labels = \['cat', 'dog'\] are no numbers"),
+        (lambda: convert(small()), [(labelled()[0], [0, 1, 2])], r"labels of shape \[3\] do not fit .* \[2, 3\]"),
         (lambda: convert(small())[:5], [labelled()], r"labels of shape \[2\] do not fit .* \[2, 8, 4, 4\]"),
     ],
 )

@@ -94,10 +94,10 @@ def test_labels_are_not_read_and_everything_is_as_it_was():
 @pytest.mark.parametrize(
     ("poison", "message"),
     [
-        (lambda model, images: images[0].fill_(math.nan), "layer '0' is NaN; its input already held NaN"),
+        (lambda model, images: images[0].fill_(math.nan), "layer '0' is NaN in its call 1; its input already held NaN"),
         (
             lambda model, images: model[1].attention.predict[2].bias.fill_(math.nan),
-            "'1' is NaN; its input held no",
+            "'1' is NaN in its call 1; its input held no",
         ),
     ],
 )
@@ -109,6 +109,50 @@ def test_nan_is_traced_to_its_layer(poison, message):
     with pytest.raises(ValueError, match=message):
         diagnose(model, [images])
     assert all(module.training and not module._forward_pre_hooks for module in model.modules())
+
+
+class Shared(nn.Module):
+    """One layer under two names, called twice, with ``between`` done to what it answers first."""
+
+    def __init__(self, layer, between):
+        super().__init__()
+        self.first, self.between, self.second = layer, between, nn.Sequential(layer)
+
+    def forward(self, x):
+        return self.second(self.between(self.first(input=x)))
+
+
+def test_a_layer_in_two_places_is_named_by_both():
+    model = Shared(DynamicConv2d(3, 3, 1), lambda x: x / 0 * 0)
+    with pytest.raises(ValueError, match="layer 'first' = 'second.0' is NaN in its call 2; its input already held"):
+        diagnose(model, IMAGES)
+    with pytest.raises(ValueError, match="layer 'first' = 'second.0' is NaN in its call 3; its input already held"):
+        diagnose(Shared(model.first, nn.Identity()), [IMAGES[0], IMAGES[1] * math.nan])
+    model = Shared(DynamicConv2d(3, 3, 1, num_kernels=2, attention=Given([0.97, 0.03])), nn.ReLU(inplace=True))
+    with pytest.warns(CollapseWarning, match="of the use in 'first' = 'second.0': the other"):
+        [layer] = diagnose(model, IMAGES)
+    assert (layer.name, layer.images) == ("first", 16)  # twice eight
+
+
+def test_calls_are_judged_together():
+    attention = Given([1.0, 0.0])
+    # The other kernel for everything in the second call: not one mixture for all.
+    model = Shared(DynamicConv2d(3, 3, 1, num_kernels=2, attention=attention), lambda x: turn(attention, x))
+    [layer] = diagnose(model, IMAGES[:1])
+    assert layer.use.tolist() == [0.5, 0.5] and layer.verdict == "dynamic"
+
+
+def turn(attention, x):
+    attention.rows = attention.rows.flip(1)
+    return x
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 2, 3], ("a", "b", "c", "d"), None, [{"boxes": []}] * 4, torch.zeros(4), {"label": 1}]
+)
+def test_labels_of_any_kind_are_not_read(labels):
+    [layer] = diagnose(network(Given([0.75, 0.25])), [(IMAGES[0], labels)])
+    assert layer.images == 4
 
 
 @pytest.mark.parametrize(

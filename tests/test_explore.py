@@ -19,6 +19,7 @@ from eamlib import data, explore
 from eamlib.explore.channels import in_ten_thousandths
 from eamlib.explore.cost import CONSTANTS, ROWS, evaluate, rows
 from eamlib.explore.fragment import LIMIT, Choice, Explorer, Number
+from eamlib.explore.maps import Watched
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention
 from eamlib.papers import weights
 from eamlib.redundancy import Reading, measure, premise
@@ -170,6 +171,24 @@ def test_maps_are_drawn_in_their_own_range(channels, images):
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     expected = np.round((maps - low) / np.where(high > low, high - low, 1) * 255)
     assert np.abs(drawn - expected).max() <= 1 and not drawn[3].any()
+
+
+@pytest.mark.parametrize("layer", ["0", "1", "2", "3"])
+def test_maps_are_drawn_as_the_layer_answered_whatever_is_done_to_them_later(layer, images):
+    in_place = Tiny()
+    in_place[1], in_place[3] = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+    for explorer in (explore.channels, explore.eam) if layer == "2" else (explore.channels,):
+        expected, found = (explorer(model, images, [layer]).data(image=4, layer=layer) for model in (Tiny(), in_place))
+        assert found == expected
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+@torch.no_grad()
+def test_either_side_of_a_layer_that_works_in_place_is_drawn(side, images):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True))
+    watched = Watched(model, images, ["1"], [0], None, side)
+    convolved = model[0](images[1:2])
+    torch.testing.assert_close(watched.maps(1, "1"), convolved if side == "input" else convolved.relu())
 
 
 def test_large_maps_are_drawn_smaller():

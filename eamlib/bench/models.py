@@ -109,8 +109,7 @@ def _inference(model: nn.Module, images: Tensor) -> Callable[[], Tensor]:
 @torch.no_grad()
 def _attentions(model: nn.Module, images: Tensor) -> Callable[[], None]:
     attentions = {name: layer.attention for name, layer in model.named_modules() if isinstance(layer, DynamicConv2d)}
-    # A copy, for the activation behind the layer may write its answer over what the next attention reads.
-    with watch(attentions, keep=lambda name, inputs, output: inputs[0].clone()) as seen:
+    with watch(attentions, before=True) as seen:
         model(images)
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eamlib._checks import integer_within
+from eamlib._checks import integer_within, some_images
 from eamlib.explore.fragment import Choice, encoded
 from eamlib.redundancy.measure import pick
 from eamlib.watch import outputs_of
@@ -46,9 +46,7 @@ class Watched:
         names: Sequence[str] | None,
         side: str,
     ):
-        if not isinstance(images, Tensor) or images.dim() != 4 or len(images) == 0:
-            what = f"has shape {list(images.shape)}" if isinstance(images, Tensor) else f"is a {type(images).__name__}"
-            raise ValueError(f"images {what}; allowed is a tensor [N, C, H, W] with at least one image.")
+        some_images("images", images)
         if names is not None and len(names) != len(images):
             raise ValueError(f"names has {len(names)} texts for {len(images)} images; allowed is one an image.")
         if not shown or not layers:
@@ -75,7 +73,7 @@ class Watched:
                 raise ValueError(f"layers: the {side} of {name!r} is {found}; allowed is [B, C, H, W].")
             return torch.zeros(1)
 
-        outputs_of(model, [images[:1]], same, keep=note)
+        outputs_of(model, [images[:1]], same, note, before=side == "input")
         self.maps = lru_cache(maxsize=64)(self._maps)
 
     def image_control(self) -> Choice:
@@ -100,12 +98,8 @@ class Watched:
 
     def _maps(self, image: int, layer: str) -> Tensor:
         """The maps ``[1, C, H, W]`` of one layer for one image."""
-        module = self.model.get_submodule(layer)
-
-        def keep(name: str, inputs: tuple, output: Tensor) -> Tensor:
-            return (inputs[0] if self.side == "input" else output).detach()
-
-        return outputs_of(self.model, [self.images[image : image + 1]], {layer: module}, keep=keep)[layer]
+        chosen = {layer: self.model.get_submodule(layer)}
+        return outputs_of(self.model, [self.images[image : image + 1]], chosen, before=self.side == "input")[layer]
 
     def picture(self, image: int) -> dict[str, Any]:
         """The image itself, from its least to its largest value."""

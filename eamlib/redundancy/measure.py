@@ -152,10 +152,11 @@ def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, Channe
     times O in a :class:`eamlib.layers.DynamicConv2d`, g times O in a :class:`eamlib.layers.DyNetConv2d`.
 
     Args:
-        layers: as in :func:`measure`; convolutions, static or dynamic.
+        layers: as in :func:`measure`; two-dimensional convolutions, static or dynamic.
 
     Raises:
-        ValueError: as :func:`measure`, or if a layer is no convolution.
+        ValueError: as :func:`measure`, or if a layer is no such convolution: an ``nn.Conv1d``, say, or a transposed
+            one, whose weight has its input channels first.
 
     Example:
         >>> layer = nn.Conv2d(8, 3, 3, bias=False)
@@ -167,7 +168,8 @@ def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, Channe
     found = {}
     for name, layer in pick(model, layers).items():
         if not isinstance(layer, CONVOLUTIONS):
-            raise ValueError(f"layers: {name!r} is a {type(layer).__name__}; allowed are convolutions.")
+            allowed = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
+            raise ValueError(f"layers: {name!r} is a {type(layer).__name__}; allowed are {allowed}.")
         filters = filters_of(layer.weight)
         found[name] = ChannelStatistics(len(filters))
         found[name].update(filters.T)

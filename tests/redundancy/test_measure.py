@@ -228,8 +228,18 @@ def test_kernels_that_repeat_each_other_are_found():
 
 
 def test_only_convolutions_have_kernels():
-    with pytest.raises(ValueError, match="layers: '2' is a ReLU; allowed are convolutions"):
+    with pytest.raises(ValueError, match="layers: '2' is a ReLU; allowed are Conv2d, DynamicConv2d, DyNetConv2d"):
         kernels(network(), nn.ReLU)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d])
+def test_only_those_of_two_dimensions(kind):
+    model = nn.Sequential(kind(8, 8, 3))
+    for layers in (["0"], kind, [kind]):
+        with pytest.raises(ValueError, match=f"layers: '0' is a {kind.__name__}; allowed are Conv2d, DynamicConv2d"):
+            kernels(model, layers)
+    with pytest.raises(ValueError, match="layers = Conv2d, DynamicConv2d, DyNetConv2d: Sequential has none"):
+        kernels(model)
 
 
 @pytest.mark.cuda

@@ -16,7 +16,7 @@ _VERDICTS = {
     "bounded": ("#c6dbef", "black", "s"),
     "not tested": ("white", "#404040", "x"),
 }
-_COLUMNS = {"P(better)": 0.0, "adjusted p": 0.46, "verdict": 0.75}  # beside the forest, and where
+_COLUMNS = {"P(better)": 0.0, "adjusted p": 0.45, "verdict": 0.8}  # beside the forest, and where
 
 
 def forest(contrasts: Sequence[Mapping]) -> Figure:

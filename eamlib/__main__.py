@@ -296,18 +296,21 @@ def _cost_dynet() -> None:
     print(
         "Paper: Zhang et al. 2020 (version 2) and its first version of 2019. Ours: multiply-adds counted now, in M.\n"
     )
-    print("FLOPs at 3 × 224 × 224 with 1000 classes, classifiers included, and the cut in %. Version 1 counted the")
-    print("convolutions alone, version 2 also what predicts the coefficients and mixes the kernels.\n")
-    print(f"{'':<20}{'static':>10}  {'convolutions alone':^27}  {'with predictors and mixing':^27}")
-    columns = f"{'ours':>9} {'cut':>6} {'version':>8}"
-    print(f"{'network':<20}{'':>10}  {columns} 1   {columns} 2")
+    print("FLOPs at 3 × 224 × 224 with 1000 classes, classifiers included, and the cut in %: of our count of the")
+    print("original, and of the count that the original's own paper prints. Version 1 counted the convolutions alone,")
+    print("version 2 also what predicts the coefficients and mixes the kernels.\n")
+    line = "{:<18} {:>8} {:>8}  {:>8} {:>8} {:>8} {:>7}  {:>8} {:>8} {:>8} {:>7}"
+    print(f"{'':<18} {'the original':>17}  {'convolutions alone':^34}  {'with predictors and mixing':^34}")
+    columns = "ours", "of ours", "of paper"
+    print(line.format("network", "ours", "paper", *columns, "v1", *columns, "v2"))
     remarks = []
     for row, ours in cut_table():
-        print(
-            f"{row.network + _stars(row.remark, remarks):<20}{ours.original / 1e6:>10.1f}  "
-            f"{ours.convolutions / 1e6:>9.1f} {ours.first:>6.1f} {row.first:>10.1f}  "
-            f"{ours.everything / 1e6:>9.1f} {ours.second:>6.1f} {row.second:>10.1f}"
-        )
+        printed = ours.over(row.printed * 10**6)
+        first = ours.convolutions / 1e6, ours.first, printed.first, row.first
+        second = ours.everything / 1e6, ours.second, printed.second, row.second
+        counted = (f"{figure:.1f}" for figure in (*first, *second))
+        network = row.network + _stars(row.remark, remarks)
+        print(line.format(network, f"{ours.original / 1e6:.1f}", row.printed, *counted))
     print("\nPrinted counts. Ours: the convolutions; in brackets with predictors, mixing and classifier.\n")
     print(f"{'network':<20}{'paper':>10}  {'ours':>9} {'':>12} {'difference':>10}")
     for row, ours in count_table():
@@ -316,8 +319,29 @@ def _cost_dynet() -> None:
             f"{row.network + _stars(row.remark, remarks):<20}{row.printed:>10,}  {convolution:>9,.1f} "
             f"{f'({everything:,.1f})':>12} {100 * (convolution / row.printed - 1):>+8.1f} %"
         )
+    _print_readings()
     print()
     _print_remarks(remarks)
+
+
+def _print_readings() -> None:
+    from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS, reading_table
+
+    table, printed = reading_table(), CUT_ROWS[0]
+    [wider] = (row.printed for row in COUNT_ROWS if row.model == "dy_shuffle")
+    near = [row for row in table if row.miss < 0.5]
+    others = [next(row for row in table if row.reading.middle == middle) for middle in ("half", "quarter")]
+    print(f"\nWhat the units of Dy-shuffle may be (eamlib.papers.dynet.Reading), in {len(table)} counts: with the")
+    print(f"classifier or without, over the original's printed count or over ours. {len(near)} miss both cuts by less")
+    print("than half a point; below them, the nearest with another width of the first 1 × 1. ×1.5: the convolutions.\n")
+    line = "{:<8} {:<8} {:<9} {:<10} {:<10} {:>6}  {:>6} {:>6} {:>5}  {:>8}"
+    print(line.format("1 × 1", "branch", "multiple", "predictor", "classifier", "over", "v1", "v2", "miss", "×1.5"))
+    print(line.format("paper", "", "", "", "", "", printed.first, printed.second, "", f"{wider} M"))
+    for row in near + others:
+        reading, cut = row.reading, row.cut
+        read = reading.middle, reading.made, reading.multiple, reading.predictor, "yes" if row.classifier else "no"
+        counted = f"{cut.original / 1e6:.1f}", f"{cut.first:.2f}", f"{cut.second:.2f}", f"{row.miss:.2f}"
+        print(line.format(*read, *counted, f"{100 * (row.wider / wider / 1e6 - 1):+.1f} %"))
 
 
 def _cost_eam() -> None:

@@ -61,7 +61,8 @@ def paper_cost(network, what, table="cost"):
 
 @source("paper")
 def paper_cut(network, version):
-    """A printed share (%) of FLOPs that the DyNet paper saves, "first" or "second" version."""
+    """A printed share (%) of FLOPs that the DyNet paper saves, "first" or "second" version; "printed": its original's
+    multiply-adds in millions."""
     [row] = (row for row in dynet.CUT_ROWS if row.network == network)
     return getattr(row, version)
 

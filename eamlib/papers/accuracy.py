@@ -259,7 +259,7 @@ _FIX_DY = Table(
         Row("fix-shuffle", "Fix-shuffle ×1.5", "fix_shuffle", "static", 1.5, _NOT_HELD),
         Row("dy-shuffle", "Dy-shuffle ×1.5", "dy_shuffle", "dynet", 1.5, _NOT_HELD, baseline="fix-shuffle"),
     ),
-    f"{_UNKNOWN} The widths are those whose printed counts come out.",
+    f"{_UNKNOWN} The widths are those whose counts are nearest to the printed ones.",
 )
 
 

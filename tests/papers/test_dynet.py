@@ -1,14 +1,19 @@
 import re
+from functools import partial
 
 import examples
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eamlib import cost, create_model
 from eamlib.__main__ import main
-from eamlib.layers import DyNetConv2d
-from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS, count_table, cut_table
+from eamlib.layers import ConvNormAct, DyNetConv2d, conv_builder
+from eamlib.layers.convolution import static_conv
+from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.models.shufflenet_v2 import ShuffleNetV2, stage_widths
+from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS, READINGS, Reading, count_table, cut_table, reading_table
 
 pytest.importorskip("fvcore")
 
@@ -17,7 +22,7 @@ EXPECTED = {
     "dy_mobile": (300.8, 130.5, 136.4),
     "dy_resnet18": (1814.1, 577.5, 594.8),
     "dy_resnet50": (4089.2, 1127.4, 1174.4),
-    "dy_shuffle": (144.9, 92.0, 96.1),
+    "dy_shuffle": (144.9, 87.7, 91.8),
 }
 
 
@@ -45,24 +50,132 @@ def test_both_versions_cuts_come_out_each_in_its_own_count(cuts, name):
     assert abs(ours.second - row.second) < 0.15
 
 
-def test_the_cut_of_dy_shuffle_is_near_and_the_remark_is_right(cuts):
+def test_both_cuts_of_dy_shuffle_come_out_over_the_printed_count(cuts):
     row, ours = cuts["dy_shuffle"]
-    assert abs(ours.first - row.second) < 0.7
-    # What the first unit saves if its first 1 × 1 keeps 24 channels, not half of 116: less of all three convolutions.
-    half, narrower = 58, 58 - 24
-    saved = narrower * (24 * 56**2 + 9 * 28**2 + half * 28**2)
-    mixing_and_predicting = 6 * narrower * (24 + 9 + half) + 24 * 6 * 2 * narrower
-    convolutions = ours.convolutions - saved
-    everything = ours.everything - saved - mixing_and_predicting
-    assert (round(convolutions / 1e6, 1), round(everything / 1e6, 1)) == (87.7, 91.8)
-    cuts = [round(100 * (1 - count / ours.original), 1) for count in (convolutions, everything)]
-    assert cuts == [39.5, 36.7] and "39.5 and 36.7 %" in row.remark
+    over_printed = ours.over(row.printed * 10**6)
+    assert abs(over_printed.first - row.first) < 0.2
+    assert abs(over_printed.second - row.second) < 0.2
+    assert [round(cut, 1) for cut in (ours.first, ours.second)] == [39.5, 36.7]  # over ours they do not
 
 
-@pytest.mark.parametrize("name", ["fix_mobile", "dy_mobile", "fix_shuffle", "dy_shuffle"])
-def test_the_ablations_counts_within_three_percent(counts, name):
+def test_the_other_originals_are_nearer_by_our_count(cuts):
+    for name in ("dy_mobile", "dy_resnet18", "dy_resnet50"):
+        row, ours = cuts[name]
+        over_printed = ours.over(row.printed * 10**6)
+        assert abs(ours.first - row.first) < abs(over_printed.first - row.first), name
+        assert abs(ours.second - row.second) < abs(over_printed.second - row.second), name
+
+
+@pytest.mark.parametrize(("width_mult", "printed"), [(1.0, 146), (1.5, 299), (2.0, 591)])
+def test_the_release_of_shufflenet_v2_costs_what_its_paper_prints(width_mult, printed):
+    counted = sum(cost(create_model("shufflenet_v2", width_mult=width_mult)).multiply_adds.values())
+    half, kept = stage_widths(width_mult)[0] // 2, 24
+    # The first unit's left branch keeps its 24 channels, and the right one makes the rest.
+    released = counted + 28**2 * (half - kept) ** 2
+    assert round(released / 1e6) == printed != round(counted / 1e6)
+    if width_mult == 1.0:
+        assert f"{released / 1e6:.1f} M" in CUT_ROWS[0].remark
+
+
+class Unit(nn.Module):
+    """A unit of Dy-shuffle as a reading has it; it does not shuffle, which costs nothing."""
+
+    def __init__(self, in_channels, out_channels, stride, *, conv, reading):
+        super().__init__()
+        half, quarter = out_channels // 2, out_channels // 4
+        read = middle = made = quarter
+        if stride == 2:
+            read = in_channels
+            middle = {"input": read, "half": half, "quarter": quarter}[reading.middle]
+            made = {"half": half, "quarter": quarter, "rest": out_channels - read}[reading.made]
+        while middle % reading.multiple:
+            middle += 1
+        left = ConvNormAct(read, read, 3, 2, groups=read), ConvNormAct(read, out_channels - made, 1)
+        self.shortcut = nn.Sequential(*left) if stride == 2 else nn.Identity()
+        self.layers = Chain(
+            ConvNormAct(read, middle, 1, conv=conv),
+            ConvNormAct(middle, middle, 3, stride, groups=middle, conv=conv),
+            ConvNormAct(middle, made, 1, conv=conv),
+        )
+        self.whole = reading.predictor == "unit"
+        self.predictor = share_predictor(self, in_channels if self.whole else read)
+        self.split = (in_channels - read, read) if stride == 1 else None
+
+    def forward(self, input):
+        left, right = input.split(self.split, dim=1) if self.split else (input, input)
+        output = self.layers(right, predicted(self.predictor, input if self.whole else right))
+        return torch.cat((self.shortcut(left), output), dim=1)
+
+
+@pytest.mark.parametrize("reading", READINGS[::5], ids=str)  # every value of every choice, in changing company
+def test_a_reading_costs_what_its_network_is_counted_to_cost(reading):
+    unit = partial(Unit, reading=reading)
+    network = ShuffleNetV2(conv_builder("dynet"), 1000, 1.0, 2, unit=unit, last_conv=static_conv)
+    counted = cost(network).multiply_adds
+    convolutions, everything = reading.count()
+    assert convolutions == counted["convolution"]
+    assert everything == sum(counted.values()) - counted["classifier"]
+
+
+@pytest.mark.parametrize("width_mult", [0.5, 1.0, 1.5, 2.0])
+def test_the_librarys_own_reading_is_the_first(width_mult):
+    counted = cost(create_model("dy_shuffle", width_mult=width_mult)).multiply_adds
+    everything = sum(counted.values()) - counted["classifier"]
+    assert Reading().count(width_mult) == (counted["convolution"], everything)
+    assert Reading() in READINGS
+
+
+def test_the_search_of_the_readings():
+    table = reading_table()
+    assert len(set(READINGS)) == 36 and len(set(table)) == 144
+    assert [row.miss for row in table] == sorted(row.miss for row in table)
+    near = [row for row in table if row.miss < 0.5]
+    assert len(near) == 12
+    assert {(row.reading.middle, row.reading.predictor) for row in near} == {("input", "branch")}
+    # Rounding costs about as much as the classifier, and the left branch's width hardly anything.
+    fitting = {(row.reading, row.classifier, row.cut.original) for row in near if row.miss < 0.2}
+    assert fitting == {
+        (Reading(made=made, multiple=multiple), multiple == 1, 146_000_000)
+        for made in ("half", "rest")
+        for multiple in (1, 6)
+    }
+    assert min(row.miss for row in table if row.reading.middle != "input") > 1.7
+
+
+def test_no_reading_fits_the_cuts_and_the_count_at_one_and_a_half():
+    [printed] = {row.printed for row in COUNT_ROWS if row.width_mult == 1.5}
+    off = {row: abs(row.wider / 1e6 / printed - 1) for row in reading_table()}
+    assert min(distance for row, distance in off.items() if row.miss < 0.5) > 0.02
+    assert min(row.miss for row, distance in off.items() if distance < 0.02) > 1.7
+    [ours] = {row.wider for row in off if row.reading == Reading()}
+    assert f"{100 * (1 - ours / 1e6 / printed):.1f} % short" in CUT_ROWS[0].remark
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"middle": "inputs"}, "middle = 'inputs' is unknown. Did you mean 'input'.* Allowed: input, half, quarter"),
+        ({"made": "input"}, "made = 'input' is unknown. Allowed: half, quarter, rest"),
+        ({"multiple": 0}, "multiple = 0 must be an integer of at least 1"),
+        ({"predictor": None}, "predictor = None is unknown. Allowed: branch, unit"),
+    ],
+)
+def test_an_unknown_reading_is_named(choices, message):
+    with pytest.raises(ValueError, match=message):
+        Reading(**choices)
+
+
+def test_a_reading_of_an_unknown_width_is_named():
+    with pytest.raises(ValueError, match="width_mult = 1.25 is no width"):
+        Reading().count(1.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "within"), [("fix_mobile", 0.003), ("dy_mobile", 0.003), ("fix_shuffle", 0.04), ("dy_shuffle", 0.04)]
+)
+def test_the_ablations_counts_are_near(counts, name, within):
     row, ours = counts[name]
-    assert abs(ours["convolution"] / 1e6 / row.printed - 1) < 0.03
+    assert abs(ours["convolution"] / 1e6 / row.printed - 1) < within
 
 
 def test_only_these_widths_fit_the_ablations_counts():
@@ -71,7 +184,7 @@ def test_only_these_widths_fit_the_ablations_counts():
         for name in ("fix_mobile", "fix_shuffle")
         for width_mult in (1.0, 1.5)
         for printed in (129, 171)
-        if abs(cost(create_model(name, width_mult=width_mult)).multiply_adds["convolution"] / 1e6 / printed - 1) < 0.03
+        if abs(cost(create_model(name, width_mult=width_mult)).multiply_adds["convolution"] / 1e6 / printed - 1) < 0.04
     }
     assert fitting == {("fix_mobile", 1.0, 129), ("fix_shuffle", 1.5, 171)}
 
@@ -131,10 +244,14 @@ def test_command_prints_every_row(capsys):
     printed = capsys.readouterr().out
     for row in CUT_ROWS:
         static, convolutions, everything = EXPECTED[row.dynamic]
-        pattern = rf"^{re.escape(row.network)}\** +{static} +{convolutions} .*{row.first} +{everything} .*{row.second}$"
-        assert re.search(pattern, printed, re.MULTILINE), row.network
+        both = r"[\d.]+ +[\d.]+"
+        figures = rf"{static} +{row.printed} +{convolutions} +{both} +{row.first} +{everything} +{both} +{row.second}"
+        assert re.search(rf"^{re.escape(row.network)}\** +{figures}$", printed, re.MULTILINE), row.network
     for row in COUNT_ROWS:
         assert re.search(rf"^{re.escape(row.network)}\** +{row.printed:,} ", printed, re.MULTILINE), row.network
+    readings = re.findall(r"^(\w+) +(\w+) +([16]) +(\w+) +(?:yes|no) .* %$", printed, re.MULTILINE)
+    assert [reading[0] for reading in readings] == ["input"] * 12 + ["half", "quarter"]
+    assert re.search(r"^input +half +1 +branch +yes +146.0 +39.97 +37.15 +0.15 +-3.9 %$", printed, re.MULTILINE)
 
 
 def test_an_unknown_paper_is_named(capsys):
@@ -145,3 +262,4 @@ def test_an_unknown_paper_is_named(capsys):
 def test_the_examples(cuts, counts):
     examples.run("eamlib.papers.dynet.cut_table")
     examples.run("eamlib.papers.dynet.count_table")
+    examples.run("eamlib.papers.dynet.reading_table")

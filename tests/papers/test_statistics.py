@@ -341,6 +341,7 @@ def test_dunnett_keeps_seeds_that_all_rows_have():
     whole = {row: {seed: by_seed[seed] for seed in (0, 1, 2)} for row, by_seed in TABLE.items()}
     assert found == dunnett(whole, "a") and found["c"].n == 3
     assert dunnett({"a": {0: 1.0}, "b": {0: 2.0}}, "a") == {"b": Paired(1, 1.0)}
+    assert dunnett({"a": {0: 1.0, 1: 2.0}}, "a") == {}
     with pytest.raises(ValueError, match=r"control = 'd' is unknown\..* Allowed: a, b, c"):
         dunnett(TABLE, "d")
 

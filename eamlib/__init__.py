@@ -1,7 +1,7 @@
 """Dynamic convolution, DyNet and EAM: a small, tested library under a book that explains them.
 
-``import eamlib`` needs PyTorch alone. Counting FLOPs (fvcore), data (torchvision, scikit-learn), plots and
-exercises import what they need where they are used.
+``import eamlib`` needs PyTorch alone. Data (torchvision, scikit-learn), plots and exercises import what they need where
+they are used.
 """
 
 from eamlib import functional, layers

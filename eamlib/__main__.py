@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
         "cost",
         help="a paper's cost tables, recomputed",
         description="eam: every row of the EAM paper's cost tables, parameters and FLOPs as printed and as counted "
-        "here (fvcore, eval mode, batch 1, 3 × 224 × 224, 100 classes), and where the FLOPs go. dynet: what the two "
-        "versions of the DyNet paper say that dynamic convolutions save, and what they save here.",
+        "here (fvcore's rules, eval mode, batch 1, 3 × 224 × 224, 100 classes), and where the FLOPs go. dynet: what "
+        "the two versions of the DyNet paper say that dynamic convolutions save, and what they save here.",
     )
     cost.add_argument("--paper", default="eam", help="eam or dynet (default: %(default)s)")
     cost.set_defaults(run=_cost)
@@ -347,7 +347,7 @@ def _print_readings() -> None:
 def _cost_eam() -> None:
     from eamlib.papers.eam import cost_table
 
-    print("Paper: Ding et al. 2021. Ours: counted now by fvcore; a multiply-add counts as one FLOP. Figures in M.\n")
+    print("Paper: Ding et al. 2021. Ours: counted now by fvcore's rules; a multiply-add is one FLOP. Figures in M.\n")
     head = f"{'':<31}{'parameters':^32}  {'FLOPs':^27}  {'share of the FLOPs (%)':>22}"
     columns = ("paper", "ours", "difference")
     print(head)

@@ -33,7 +33,6 @@ PACKAGES = (
     "torchvision",
     "numpy",
     "accelerate",
-    "fvcore",
     "ipywidgets",
     "jupyterquiz",
     "matplotlib",

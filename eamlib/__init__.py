@@ -1,12 +1,7 @@
 """Dynamic convolution, DyNet and EAM: a small, tested library under a book that explains them.
 
-<<<<<<< HEAD
-``import eamlib`` needs PyTorch alone. Counting FLOPs (fvcore), data (torchvision, scikit-learn), plots and
-exercises import what they need where they are used; packages such as ``eamlib.data`` load when they are first touched.
-=======
 ``import eamlib`` needs PyTorch alone. Data (torchvision, scikit-learn), plots and exercises import what they need where
-they are used.
->>>>>>> cost
+they are used; packages such as ``eamlib.data`` load when they are first touched.
 """
 
 import importlib

@@ -151,7 +151,7 @@ def test_list_is_as_on_colab(colab):
     """What has to come by the set-up cell is not there yet, and all else is."""
     there = versions(colab)
     assert {str(listed) for listed in LISTED if not LINKED.fullmatch(listed.name)} <= there
-    assert not [entry for entry in there if re.match(r"eamlib|jupyterquiz|onnx", entry, re.IGNORECASE)]
+    assert not [entry for entry in there if re.match(r"eamlib|fvcore|jupyterquiz|onnx", entry, re.IGNORECASE)]
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def set_up(colab, execute):
 def test_set_up_cell_adds_and_changes_nothing(set_up):
     said, before, after = set_up
     assert before < after
-    assert {entry.split("==")[0].lower() for entry in after - before} >= {"eamlib", "jupyterquiz", "onnx"}
+    assert {entry.split("==")[0].lower() for entry in after - before} >= {"eamlib", "fvcore", "jupyterquiz", "onnx"}
     assert "ERROR" not in said
     assert said.split()[-1].startswith(str(HERE / "venv")), "the installed library is the one imported"
 

@@ -33,6 +33,7 @@ PACKAGES = (
     "torchvision",
     "numpy",
     "accelerate",
+    "fvcore",
     "ipywidgets",
     "jupyterquiz",
     "matplotlib",

@@ -87,7 +87,7 @@ def subject(
             layer.
         images: ``"test"``: those that the run was tested on. ``"sample"``: the 2,000 images of
             :func:`eamlib.data.sample`. ``"photographs"``: the crops of :func:`eamlib.data.photographs`. None takes
-            test images for a run, or the sample where Fashion-MNIST is missing, and photographs for other networks.
+            test images for a run, or the sample where the set is missing, and photographs for other networks.
         count: the first so many of them; None takes all.
 
     Raises:
@@ -166,22 +166,22 @@ def _run(record: Path, draw: bool, results: str | Path, work: str | Path) -> tup
 
 
 def _of_the_run(name: str, images: str | None) -> data.ImageSet:
-    if images == "photographs" or (images == "sample" and name != "fashion_mnist"):
-        allowed = "test or sample" if name == "fashion_mnist" else "test"
+    if images == "photographs" or (images == "sample" and name not in data.SAMPLES):
+        allowed = "test or sample" if name in data.SAMPLES else "test"
         raise ValueError(f"--images = {images!r} are not what a network of {name} was trained on; allowed: {allowed}.")
     data.held_in_memory("the run's data", name)
     if images == "sample":
-        return _sample()
+        return _sample(name)
     try:
         return replace(data.load(name, train=False), name=f"{name} test")
     except FileNotFoundError:
-        if images or name != "fashion_mnist":
+        if images or name not in data.SAMPLES:
             raise
-        return _sample()
+        return _sample(name)
 
 
-def _sample() -> data.ImageSet:
-    return replace(data.sample(), name="fashion_mnist sample")
+def _sample(name: str) -> data.ImageSet:
+    return replace(data.sample(name), name=f"{name} sample")
 
 
 def _photographs(name: str, images: str | None) -> data.ImageSet:

@@ -22,7 +22,14 @@ __all__ = ["PIXEL_STATISTICS", "load", "publish"]
 
 FOLDER = "weights"  # below the results
 # Mean and standard deviation of the training images' pixels, for who has a network and not those images.
-PIXEL_STATISTICS = {"fashion_mnist": tuple(torch.full((3, 1, 1), value) for value in (0.21899983, 0.33181137))}
+PIXEL_STATISTICS = {
+    name: tuple(torch.tensor(values).view(3, 1, 1) for values in both)
+    for name, both in {
+        "fashion_mnist": ([0.21899983] * 3, [0.33181137] * 3),
+        "cifar10": ((0.49139968, 0.48215842, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
+        "cifar100": ((0.50707513, 0.48654887, 0.44091785), (0.26733428, 0.25643846, 0.27615047)),
+    }.items()
+}
 
 
 def publish(record: str | Path, *, work: str | Path = "runs") -> Path:

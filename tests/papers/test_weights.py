@@ -100,9 +100,10 @@ def test_a_published_network_is_as_good_as_its_card_says(path):
     assert f"{record['history'][-1]['test_accuracy']:.2f} % of the same" in card and record["date"] in card
 
 
-def test_the_pixel_statistics_are_those_of_the_training_images():
+@pytest.mark.parametrize("name", weights.PIXEL_STATISTICS)
+def test_the_pixel_statistics_are_those_of_the_training_images(name):
     try:
-        train = data.load("fashion_mnist", download=False)
+        train = data.load(name, download=False)
     except FileNotFoundError:
-        pytest.skip("needs Fashion-MNIST (Debian: dataset-fashion-mnist)")
-    torch.testing.assert_close(weights.PIXEL_STATISTICS["fashion_mnist"], pixel_statistics(train))
+        pytest.skip(f"needs {name} (Fashion-MNIST: Debian's dataset-fashion-mnist; CIFAR: under EAMLIB_DATA)")
+    torch.testing.assert_close(weights.PIXEL_STATISTICS[name], pixel_statistics(train))

@@ -228,9 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     redundancy.add_argument("network", metavar="NETWORK", help="what is measured; see below")
     redundancy.add_argument(
         "--images",
-        help="test, the images that the run was tested on; sample, the 2,000 of Fashion-MNIST or CIFAR-100 that come with "
-        "the book; or photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet (default: test, "
-        "or sample where the set is missing; photographs for networks of ImageNet)",
+        help="test, the images that the run was tested on; sample, the 2,000 of Fashion-MNIST or CIFAR-100 that come "
+        "with the book; or photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet (default: "
+        "test, or sample where the set is missing; photographs for networks of ImageNet)",
     )
     redundancy.add_argument("--count", type=int, help="only the first so many images (default: all)")
     redundancy.add_argument(

@@ -1,5 +1,13 @@
+import ast
+import random
+import subprocess
+import sys
+
+import exercises as sources
+import numpy as np
 import pytest
 import torch
+from conftest import NOTEBOOKS
 
 from eamlib.exercises import CHECKS, QUIZZES, check, grade, quiz
 from eamlib.exercises._questions import choice, number
@@ -86,20 +94,77 @@ def test_grade_is_silent_or_an_error():
 
 
 def test_grade_asks_about_other_numbers_and_leaves_the_readers_alone():
-    seen = []
+    seen, before = [], global_generators()
 
     def mix_outputs(x, weight, attention, padding=0, groups=1):
         seen.append(x)
         return dynamic_conv2d(x, weight, attention, padding=padding, groups=groups, strategy="fuse")
 
-    torch.manual_seed(3)
     grade("05.3", mix_outputs)
-    drawn = torch.rand(2)
-    torch.manual_seed(3)
-    assert torch.equal(drawn, torch.rand(2))
+    assert global_generators() == before
     of_one_shape = [x for x in seen if x.shape == seen[0].shape]
     assert len(of_one_shape) == 2
     assert not torch.equal(of_one_shape[0], of_one_shape[1])
     check("05.3", mix_outputs)
     check("05.3", mix_outputs)
     assert torch.equal(seen[-1], seen[-1 - len(seen) // 4]), "outside of grade, the numbers are the same each time"
+
+
+def global_generators():
+    return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
+
+
+def disturb(*_, **__):
+    for seed in torch.manual_seed, random.seed, np.random.seed:
+        seed(3)
+    raise ValueError(f"{torch.rand(())}, {random.random()}, {np.random.rand()}")
+
+
+def solution(exercise):
+    """What the chapter gives as the answer."""
+    [path] = [path for path in NOTEBOOKS if path.name.startswith(exercise[:2])]
+    [found] = [each for each in sources.exercises(path) if each.id == exercise]
+    names = {}
+    imports = [
+        node
+        for cell in sources.read(path).cells
+        if cell.cell_type == "code"
+        for node in ast.walk(sources.parse(cell.source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+    exec(found.code, names)
+    return eval(ast.unparse(found.call.args[1]), names)
+
+
+@pytest.mark.parametrize("exercise", sorted(CHECKS))
+def test_a_check_leaves_the_readers_random_numbers_alone(exercise):
+    answer = solution(exercise)
+    before = global_generators()
+    assert check(exercise, answer).passed
+    assert check(exercise, disturb).passed is False
+    assert global_generators() == before
+
+
+IN_A_NOTEBOOK = """
+import random
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from eamlib.exercises import quiz
+
+InteractiveShell.instance()
+pages = set()
+for _ in range(2):
+    random.seed(7)
+    with capture_output() as captured:
+        quiz("01.1")
+    assert random.random() == random.Random(7).random()
+    pages.add(captured.outputs[0].data["text/html"])
+assert len(pages) == 2
+"""
+
+
+def test_a_quiz_leaves_the_readers_random_numbers_alone():
+    """And two of a page have two ids, whatever the reader has seeded."""
+    pytest.importorskip("IPython")
+    subprocess.run([sys.executable, "-c", IN_A_NOTEBOOK], check=True)

@@ -13,10 +13,12 @@ from __future__ import annotations
 import functools
 import html
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from eamlib._checks import one_of
+from eamlib._unchanged import same_random_numbers
 from eamlib.exercises import _watch, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13
 
 _CHAPTERS = (ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13)
@@ -53,7 +55,7 @@ class Verdict:
 
 
 def check(exercise: str, answer: object) -> Verdict:
-    """Judge an answer to an exercise.
+    """Judge an answer to an exercise. The global random numbers go on afterwards as if nothing had been judged.
 
     Args:
         exercise: its number, "01.3" say.
@@ -76,7 +78,8 @@ def check(exercise: str, answer: object) -> Verdict:
         if answer is None or answer is ...:
             raise _NotAnswered
         is_function = callable(answer) and not isinstance(answer, type)
-        hint = checker(_must_answer(answer) if is_function else answer)
+        with same_random_numbers():
+            hint = checker(_must_answer(answer) if is_function else answer)
     except _NotAnswered:
         return Verdict(exercise, None, "Put yours in place of the dots and run the cell again.")
     except Exception as error:  # the reader's code may fail in any way; say how, and let them go on
@@ -129,7 +132,8 @@ def quiz(exercise: str) -> None:
     questions = QUIZZES[one_of("exercise", exercise, QUIZZES)]
     if get_ipython() is None:
         raise RuntimeError("a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.")
-    with capture_output() as captured:
+    with same_random_numbers(), capture_output() as captured:
+        random.seed()  # jupyterquiz draws an id, and each quiz of a page needs another one
         display_quiz(questions, shuffle_answers=False)
     page, script = captured.outputs
     # jupyterquiz leaves its division open, which would swallow the rest of a static page.

@@ -71,6 +71,13 @@ RUBRICS = {
     },
 }
 
+# A hidden test reads the grader from its files: what a cell above may have put in its place is forgotten.
+AFRESH = """import sys
+
+[sys.modules.pop(module) for module in [*sys.modules] if module.startswith("eamlib.exercises")]
+from eamlib.exercises import grade
+"""
+
 HEADING = re.compile(r"### Exercise (\d+)\.(\d+) \((\w+)\)")
 SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*)</details>", re.DOTALL)
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
@@ -229,8 +236,7 @@ def _answer_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
     test = new_code_cell(
         f"# {KINDS[exercise.kind].automatic} points, given by a hidden test. Leave this cell as it is.\n"
         "### BEGIN HIDDEN TESTS\n"
-        "from eamlib.exercises import grade\n\n"
-        f'grade("{exercise.id}", {name})\n'
+        f'{AFRESH}\ngrade("{exercise.id}", {name})\n'
         "### END HIDDEN TESTS",
         id=f"{cell.id}-test",
     )

@@ -145,7 +145,7 @@ def library_to_spoil():
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_a_cell_that_replaces_the_grader_gains_nothing(cheat, wrong, library_to_spoil):
     path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
-    [exercise] = [each for each in found(path) if each.id.lstrip("0") == wrong]
+    [exercise] = [each for each in found(path) if each.id == wrong]
     test = graded(solved(path), f"test-{exercise.slug}").source
     [call] = [
         node for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "grade"
@@ -185,7 +185,7 @@ def forget_the_heading(cells, at):
 
 def number_it_twice(cells, at):
     cells[at.heading].source = cells[at.heading].source.replace("5.3", "5.2")
-    cells[at.stub].source = cells[at.stub].source.replace("05.3", "05.4")
+    cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
 
 def call_it_otherwise(cells, at):
@@ -193,7 +193,7 @@ def call_it_otherwise(cells, at):
 
 
 def check_another(cells, at):
-    cells[at.stub].source = cells[at.stub].source.replace("05.3", "05.4")
+    cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
 
 def check_nothing(cells, at):
@@ -211,9 +211,9 @@ def solve_in_two_blocks(cells, at):
         (leave_it_empty, "heading", "folded solutions"),
         (solve_twice, "heading", "2 folded solutions"),
         (forget_the_heading, "solution", "no exercise above it"),
-        (number_it_twice, "stub", "is not of exercise 05.2"),
+        (number_it_twice, "stub", "is not of exercise 5.2"),
         (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
-        (check_another, "stub", "is not of exercise 05.3"),
+        (check_another, "stub", "is not of exercise 5.3"),
         (check_nothing, "heading", "0 cells end with quiz"),
         (solve_in_two_blocks, "solution", "2 blocks of Python"),
     ],
@@ -244,7 +244,7 @@ def test_exercises_out_of_order_are_named():
     again = chapter.cells[first.heading : second.heading]
     chapter = deepcopy(chapter)
     chapter.cells[second.heading : second.heading] = deepcopy(again)
-    with pytest.raises(BadSource, match=r"exercise 05\.1, where 05\.2 should be"):
+    with pytest.raises(BadSource, match=r"exercise 5\.1, where 5\.2 should be"):
         exercises.exercises(path, chapter)
 
 

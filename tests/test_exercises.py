@@ -1,5 +1,14 @@
+import ast
+import random
+import re
+import subprocess
+import sys
+
+import exercises as sources
+import numpy as np
 import pytest
 import torch
+from conftest import NOTEBOOKS
 
 from eamlib.exercises import CHECKS, QUIZZES, check, grade, quiz
 from eamlib.exercises._questions import choice, number
@@ -9,7 +18,7 @@ from eamlib.functional import dynamic_conv2d
 @pytest.mark.parametrize(
     ("exercise", "answer"),
     [(exercise, nothing) for exercise in sorted(CHECKS) for nothing in (None, ...)]
-    + [("09.3", lambda *args, **kwargs: None), ("09.3", lambda *args, **kwargs: ...)],
+    + [("9.3", lambda *args, **kwargs: None), ("9.3", lambda *args, **kwargs: ...)],
 )
 def test_no_answer_is_neither_right_nor_wrong(exercise, answer):
     verdict = check(exercise, answer)
@@ -21,16 +30,52 @@ def test_errors_of_the_reader_are_a_verdict():
     def broken(*args, **kwargs):
         raise KeyError("oops")
 
-    verdict = check("09.3", broken)
+    verdict = check("9.3", broken)
     assert verdict.passed is False
     assert "KeyError: 'oops'" in verdict._repr_html_().replace("&#x27;", "'")
 
 
-def test_unknown_exercises_are_named():
-    with pytest.raises(ValueError, match=r"exercise = '09\.33' is unknown. Did you mean '09\.3'"):
-        check("09.33", 1)
-    with pytest.raises(ValueError, match=r"exercise = '9\.1' is unknown. Did you mean '09\.1'"):
-        quiz("9.1")
+@pytest.mark.parametrize(
+    ("number", "near", "allowed"),
+    [
+        ("2.33", "2.3", "2."),
+        ("02.33", "2.3", "2."),
+        ("2,3", "2.3", "2."),
+        ("2.3 ", "2.3", "2."),
+        (2.3, "2.3", "2."),
+        ("Exercise 2.3", None, "2."),
+        ("2", None, "2."),
+        ("12.33", "12.3", "12."),
+        ("1.9", None, "1."),
+        ("22.3", None, ""),
+        ("", None, ""),
+        (None, None, ""),
+    ],
+)
+@pytest.mark.parametrize("ask", [quiz, lambda number: check(number, 1), lambda number: grade(number, 1)])
+def test_a_wrong_number_is_named_and_answered_from_its_chapter(ask, number, near, allowed):
+    with pytest.raises(ValueError, match=re.escape(f"exercise = {number!r} is unknown.")) as caught:
+        ask(number)
+    message = str(caught.value)
+    if near:
+        assert f"Did you mean '{near}'?" in message
+    known = message.rpartition("Allowed: ")[2].rstrip(".").split(", ")
+    assert known == [each for each in CHECKS | QUIZZES if each.startswith(allowed)]
+
+
+@pytest.mark.parametrize("number", ["2.3", "02.3"])
+def test_an_exercise_has_the_number_of_its_heading(number):
+    assert str(check(number, ...)).startswith("2.3  … No answer yet.")
+    with pytest.raises(AssertionError, match=r"^2\.3  … No answer yet\."):
+        grade(number, ...)
+    with pytest.raises(ValueError, match=r"^exercise = '2\.3' has no quiz: its answer goes to check\('2\.3', …\)\.$"):
+        quiz(number)
+
+
+def test_no_number_begins_with_a_zero_anywhere():
+    assert not [key for key in CHECKS | QUIZZES if not re.fullmatch(r"[1-9]\d?\.[1-9]", key)]
+    texts = [path.read_text(encoding="utf-8") for path in NOTEBOOKS]
+    assert not [call for text in texts for call in re.findall(r'(?:check|quiz)\(\\"0[^)]*|Exercise 0\d\.\d', text)]
 
 
 @pytest.mark.parametrize("exercise", sorted(QUIZZES))
@@ -55,51 +100,108 @@ def test_questions_are_what_jupyterquiz_takes():
 
 
 def test_the_answers_to_a_quiz_are_judged_with_its_hints():
-    right = [next(a["value"] for a in question["answers"] if a.get("correct")) for question in QUIZZES["01.2"]]
-    assert check("01.2", right).passed is True
-    assert check("01.2", [right[0], ..., right[2]]).passed is None
-    assert "list of 3" in check("01.2", right[:2]).message
-    mistake = QUIZZES["01.2"][1]["answers"][1]
-    verdict = check("01.2", [right[0], mistake["value"], right[2]])
+    right = [next(a["value"] for a in question["answers"] if a.get("correct")) for question in QUIZZES["1.2"]]
+    assert check("1.2", right).passed is True
+    assert check("1.2", [right[0], ..., right[2]]).passed is None
+    assert "list of 3" in check("1.2", right[:2]).message
+    mistake = QUIZZES["1.2"][1]["answers"][1]
+    verdict = check("1.2", [right[0], mistake["value"], right[2]])
     assert verdict.passed is False
     assert verdict.message.startswith(f"Answer 2, {mistake['value']}: ")
     assert verdict.message.endswith(mistake["feedback"].removeprefix("Not yet. "))
-    hint = QUIZZES["01.2"][0]["answers"][-1]["feedback"]
-    assert check("01.2", [-1, *right[1:]]).message.endswith(hint.removeprefix("Not yet. "))
+    hint = QUIZZES["1.2"][0]["answers"][-1]["feedback"]
+    assert check("1.2", [-1, *right[1:]]).message.endswith(hint.removeprefix("Not yet. "))
 
 
 def test_the_choices_of_a_quiz_are_given_by_their_texts():
-    right = [next(a["answer"] for a in question["answers"] if a.get("correct")) for question in QUIZZES["05.1"]]
-    assert check("05.1", right).passed is True
-    assert check("05.1", ["(1, 0, 0, 0)", *right[1:]]).passed is False
-    assert "none of the choices" in check("05.1", ["(2, 0)", *right[1:]]).message
+    right = [next(a["answer"] for a in question["answers"] if a.get("correct")) for question in QUIZZES["5.1"]]
+    assert check("5.1", right).passed is True
+    assert check("5.1", ["(1, 0, 0, 0)", *right[1:]]).passed is False
+    assert "none of the choices" in check("5.1", ["(2, 0)", *right[1:]]).message
 
 
 def test_grade_is_silent_or_an_error():
-    grade("02.3", lambda out_channels, kernel_size, multiplier=1: multiplier * (1 / out_channels + 1 / kernel_size**2))
+    grade("2.3", lambda out_channels, kernel_size, multiplier=1: multiplier * (1 / out_channels + 1 / kernel_size**2))
     with pytest.raises(AssertionError, match="No answer yet"):
-        grade("02.3", ...)
+        grade("2.3", ...)
     with pytest.raises(AssertionError, match="Not yet"):
-        grade("02.3", lambda out_channels, kernel_size, multiplier=1: multiplier)
+        grade("2.3", lambda out_channels, kernel_size, multiplier=1: multiplier)
     with pytest.raises(ValueError, match="is unknown"):
-        grade("02.33", 1)
+        grade("2.33", 1)
 
 
 def test_grade_asks_about_other_numbers_and_leaves_the_readers_alone():
-    seen = []
+    seen, before = [], global_generators()
 
     def mix_outputs(x, weight, attention, padding=0, groups=1):
         seen.append(x)
         return dynamic_conv2d(x, weight, attention, padding=padding, groups=groups, strategy="fuse")
 
-    torch.manual_seed(3)
-    grade("05.3", mix_outputs)
-    drawn = torch.rand(2)
-    torch.manual_seed(3)
-    assert torch.equal(drawn, torch.rand(2))
+    grade("5.3", mix_outputs)
+    assert global_generators() == before
     of_one_shape = [x for x in seen if x.shape == seen[0].shape]
     assert len(of_one_shape) == 2
     assert not torch.equal(of_one_shape[0], of_one_shape[1])
-    check("05.3", mix_outputs)
-    check("05.3", mix_outputs)
+    check("5.3", mix_outputs)
+    check("5.3", mix_outputs)
     assert torch.equal(seen[-1], seen[-1 - len(seen) // 4]), "outside of grade, the numbers are the same each time"
+
+
+def global_generators():
+    return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
+
+
+def disturb(*_, **__):
+    for seed in torch.manual_seed, random.seed, np.random.seed:
+        seed(3)
+    raise ValueError(f"{torch.rand(())}, {random.random()}, {np.random.rand()}")
+
+
+def solution(exercise):
+    """What the chapter gives as the answer."""
+    [path] = [path for path in NOTEBOOKS if int(path.name[:2]) == int(exercise.partition(".")[0])]
+    [found] = [each for each in sources.exercises(path) if each.id == exercise]
+    names = {}
+    imports = [
+        node
+        for cell in sources.read(path).cells
+        if cell.cell_type == "code"
+        for node in ast.walk(sources.parse(cell.source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+    exec(found.code, names)
+    return eval(ast.unparse(found.call.args[1]), names)
+
+
+@pytest.mark.parametrize("exercise", sorted(CHECKS))
+def test_a_check_leaves_the_readers_random_numbers_alone(exercise):
+    answer = solution(exercise)
+    before = global_generators()
+    assert check(exercise, answer).passed
+    assert check(exercise, disturb).passed is False
+    assert global_generators() == before
+
+
+IN_A_NOTEBOOK = """
+import random
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from eamlib.exercises import quiz
+
+InteractiveShell.instance()
+pages = set()
+for _ in range(2):
+    random.seed(7)
+    with capture_output() as captured:
+        quiz("1.1")
+    assert random.random() == random.Random(7).random()
+    pages.add(captured.outputs[0].data["text/html"])
+assert len(pages) == 2
+"""
+
+
+def test_a_quiz_leaves_the_readers_random_numbers_alone():
+    """And two of a page have two ids, whatever the reader has seeded."""
+    pytest.importorskip("IPython")
+    subprocess.run([sys.executable, "-c", IN_A_NOTEBOOK], check=True)

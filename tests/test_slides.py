@@ -141,8 +141,8 @@ def test_links_into_the_book_become_text():
 
 
 def test_a_quiz_is_asked_and_answered_in_the_notes():
-    slide = deck(code('quiz("09.1")', slide_type="slide"))[1]
-    [right] = [answer for answer in slides.QUIZZES["09.1"][0]["answers"] if answer["correct"]]
+    slide = deck(code('quiz("9.1")', slide_type="slide"))[1]
+    [right] = [answer for answer in slides.QUIZZES["9.1"][0]["answers"] if answer["correct"]]
     assert right["answer"] in words(slide.shown)
     assert right["feedback"] in words(slide.notes)
     assert right["feedback"] not in words(slide.shown)
@@ -166,7 +166,7 @@ def test_exercises_are_listed_with_their_kind():
         (code("1", slide_type="-", show="all"), "unknown show “all”"),
         (code("1", slide_type="-", show="output"), "no output to show"),
         (code("1\n" * 15, slide_type="-"), "15 lines of code are shown"),
-        (code('quiz("09.1")', slide_type="slide", question=9), "has 3 questions, not 9"),
+        (code('quiz("9.1")', slide_type="slide", question=9), "has 3 questions, not 9"),
         (text("## Nothing", slide_type="slide"), "nothing stands on the slide “Nothing”"),
     ],
 )

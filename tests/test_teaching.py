@@ -20,6 +20,9 @@ import pytest
 from conftest import NOTEBOOKS
 from exercises import CONFIG, KINDS, RUBRICS, BadSource, parse, read, students, teachers
 
+import eamlib.exercises
+from eamlib.exercises import QUIZZES
+
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -111,6 +114,50 @@ def test_solution_passes_its_hidden_test_and_the_stub_does_not(path, exercise):
                 exec(test, names)
 
 
+CHEATS = {
+    "the names of the notebook": "grade = check = print",
+    "the grader": "import eamlib.exercises as e\ne.grade = e.check = print",
+    "what it returns": "import eamlib.exercises as e\ne.Verdict = lambda *a: type('', (), {'passed': True})",
+    "its tables": "from eamlib.exercises import CHECKS, QUIZZES\nfor key in CHECKS: CHECKS[key] = lambda answer: None\n"
+    "for questions in QUIZZES.values():\n  for question in questions: question['answers'][-1]['correct'] = True",
+    "a chapter's tables": "from eamlib.exercises import ch05\nfor key in ch05.CHECKS: ch05.CHECKS[key] = print",
+    "what the checks call": "from eamlib.exercises import _watch\n_watch.close = lambda *a: True",
+    "the module": "import sys, types\nsys.modules['eamlib.exercises'] = types.SimpleNamespace(grade=print)",
+    "the module's place": "import eamlib, types\neamlib.exercises = types.SimpleNamespace(grade=print)",
+}
+
+
+@pytest.fixture
+def library_to_spoil():
+    """The exercises as a student's kernel imports them; afterwards those of the tests again."""
+
+    def take_out():
+        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith("eamlib.exercises")}
+
+    kept = take_out()
+    yield
+    take_out()
+    sys.modules.update(kept)
+    eamlib.exercises = kept["eamlib.exercises"]
+
+
+@pytest.mark.parametrize("wrong", ["5.2", "5.3", "5.4"])
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cell_that_replaces_the_grader_gains_nothing(cheat, wrong, library_to_spoil):
+    path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
+    [exercise] = [each for each in found(path) if each.id == wrong]
+    test = graded(solved(path), f"test-{exercise.slug}").source
+    [call] = [
+        node for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "grade"
+    ]
+    names = {
+        ast.unparse(call.args[1]): [-1] * len(QUIZZES[exercise.id]) if exercise.code is None else lambda *a, **k: a[0]
+    }
+    exec(CHEATS[cheat], names)
+    with pytest.raises(AssertionError, match="Not yet"):
+        exec(test, names)
+
+
 def edited(edit) -> tuple[Path, nbformat.NotebookNode]:
     """Chapter 05, whose exercises begin at cell 73 or so, with `edit` done to the cells of exercise 5.3."""
     path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
@@ -138,7 +185,7 @@ def forget_the_heading(cells, at):
 
 def number_it_twice(cells, at):
     cells[at.heading].source = cells[at.heading].source.replace("5.3", "5.2")
-    cells[at.stub].source = cells[at.stub].source.replace("05.3", "05.4")
+    cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
 
 def call_it_otherwise(cells, at):
@@ -146,7 +193,7 @@ def call_it_otherwise(cells, at):
 
 
 def check_another(cells, at):
-    cells[at.stub].source = cells[at.stub].source.replace("05.3", "05.4")
+    cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
 
 def check_nothing(cells, at):
@@ -164,9 +211,9 @@ def solve_in_two_blocks(cells, at):
         (leave_it_empty, "heading", "folded solutions"),
         (solve_twice, "heading", "2 folded solutions"),
         (forget_the_heading, "solution", "no exercise above it"),
-        (number_it_twice, "stub", "is not of exercise 05.2"),
+        (number_it_twice, "stub", "is not of exercise 5.2"),
         (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
-        (check_another, "stub", "is not of exercise 05.3"),
+        (check_another, "stub", "is not of exercise 5.3"),
         (check_nothing, "heading", "0 cells end with quiz"),
         (solve_in_two_blocks, "solution", "2 blocks of Python"),
     ],
@@ -197,7 +244,7 @@ def test_exercises_out_of_order_are_named():
     again = chapter.cells[first.heading : second.heading]
     chapter = deepcopy(chapter)
     chapter.cells[second.heading : second.heading] = deepcopy(again)
-    with pytest.raises(BadSource, match=r"exercise 05\.1, where 05\.2 should be"):
+    with pytest.raises(BadSource, match=r"exercise 5\.1, where 5\.2 should be"):
         exercises.exercises(path, chapter)
 
 
@@ -236,7 +283,8 @@ def test_a_class_is_marked_by_nbgrader(tmp_path):
     for id in "text-05-1", "answer-05-2", "answer-05-3":  # right, as far as tests can tell
         graded(submission, id).source = graded(notebook, id).source
     # Wrong, and not honest: neither another `check` nor another test may help. 5.5 stays blank.
-    graded(submission, "answer-05-4").source = "fold = torch.nn.Conv2d\ncheck = print"
+    dishonest = "fold = torch.nn.Conv2d\ncheck = print\nimport eamlib.exercises as e\ne.grade = e.check = print"
+    graded(submission, "answer-05-4").source = dishonest
     graded(submission, "test-05-4").source = "pass"
     folder = tmp_path / "submitted" / "ada" / "week"
     folder.mkdir(parents=True)

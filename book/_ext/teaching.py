@@ -1,6 +1,5 @@
 """What the teaching guide says of the exercises, and the exam: made from the sources when the book is built."""
 
-import re
 import sys
 from pathlib import Path
 
@@ -75,7 +74,9 @@ class Table(Generated):
         rows, everything = [], []
         for path in exercises.NOTEBOOKS:
             found = exercises.exercises(path)
-            numbers = {kind: ", ".join(e.id[3:] for e in found if e.kind == kind) for kind in exercises.KINDS}
+            numbers = {
+                kind: ", ".join(e.id.partition(".")[2] for e in found if e.kind == kind) for kind in exercises.KINDS
+            }
             listed = " · ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
             rows.append([f"[{path.stem[:2]}](../notebooks/{path.name})", listed, *sizes(found)])
             everything += found
@@ -101,11 +102,11 @@ class Syllabus(Generated):
             chapters, lecture, lab, skipped = (part.strip() for part in line.split("|"))
             found = [exercise for chapter in chapters.split() for exercise in of_chapter[chapter]]
             in_lab = set(lab.split())
-            if unknown := in_lab - {name(exercise) for exercise in found}:
+            if unknown := in_lab - {exercise.id for exercise in found}:
                 raise ExtensionError(f"syllabus, week {week}: {unknown} is no exercise of chapters {chapters}")
             left -= set(chapters.split())
-            in_class = [exercise for exercise in found if name(exercise) in in_lab]
-            at_home = [exercise for exercise in found if name(exercise) not in in_lab]
+            in_class = [exercise for exercise in found if exercise.id in in_lab]
+            at_home = [exercise for exercise in found if exercise.id not in in_lab]
             if (minutes := sizes(in_class)[1]) > LAB:
                 raise ExtensionError(f"syllabus, week {week}: the lab's exercises take {minutes} minutes of {LAB}")
             lines += [
@@ -121,14 +122,10 @@ class Syllabus(Generated):
         return "\n".join(lines)
 
 
-def name(exercise: exercises.Exercise) -> str:
-    return re.sub("^0", "", exercise.id)
-
-
 def listed(part: list[exercises.Exercise]) -> str:
     kinds = [exercises.KINDS[exercise.kind] for exercise in part]
     points, minutes = sum(kind.points for kind in kinds), sum(kind.minutes for kind in kinds)
-    return f"{', '.join(map(name, part))} ({points} points, {minutes} min)"
+    return f"{', '.join(exercise.id for exercise in part)} ({points} points, {minutes} min)"
 
 
 class Exam(Generated):

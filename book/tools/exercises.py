@@ -71,6 +71,13 @@ RUBRICS = {
     },
 }
 
+# A hidden test reads the grader from its files: what a cell above may have put in its place is forgotten.
+AFRESH = """import sys
+
+[sys.modules.pop(module) for module in [*sys.modules] if module.startswith("eamlib.exercises")]
+from eamlib.exercises import grade
+"""
+
 HEADING = re.compile(r"### Exercise (\d+)\.(\d+) \((\w+)\)")
 SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*)</details>", re.DOTALL)
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
@@ -99,7 +106,7 @@ class Exercise:
 
     @property
     def slug(self) -> str:
-        return self.id.replace(".", "-")
+        return self.id.replace(".", "-").zfill(4)  # nbgrader sorts by it
 
 
 def parse(source: str) -> ast.Module:
@@ -133,8 +140,8 @@ def exercises(path: Path, notebook: NotebookNode | None = None) -> list[Exercise
             raise BadSource(path, index, cell, "a solution, and no exercise above it.")
         current.append(index)
     for number, exercise in enumerate(found, start=1):
-        if exercise.id != f"{path.stem[:2]}.{number}":
-            what = f"exercise {exercise.id}, where {path.stem[:2]}.{number} should be."
+        if exercise.id != f"{int(path.stem[:2])}.{number}":
+            what = f"exercise {exercise.id}, where {int(path.stem[:2])}.{number} should be."
             raise BadSource(path, exercise.heading, cells[exercise.heading], what)
     return found
 
@@ -144,7 +151,7 @@ def _exercise(path: Path, cells: list[NotebookNode], indices: list[int]) -> Exer
     heading = HEADING.match(cells[first].source)
     if not heading or heading[3] not in KINDS:
         raise BadSource(path, first, cells[first], f"begin with '### Exercise 2.3 (kind)'; kinds: {', '.join(KINDS)}.")
-    id, kind = f"{int(heading[1]):02d}.{heading[2]}", heading[3]
+    id, kind = f"{heading[1]}.{heading[2]}", heading[3]
 
     calls, solutions = [], []
     for index in indices:
@@ -229,8 +236,7 @@ def _answer_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
     test = new_code_cell(
         f"# {KINDS[exercise.kind].automatic} points, given by a hidden test. Leave this cell as it is.\n"
         "### BEGIN HIDDEN TESTS\n"
-        "from eamlib.exercises import grade\n\n"
-        f'grade("{exercise.id}", {name})\n'
+        f'{AFRESH}\ngrade("{exercise.id}", {name})\n'
         "### END HIDDEN TESTS",
         id=f"{cell.id}-test",
     )

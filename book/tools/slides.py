@@ -269,7 +269,7 @@ def code_cell(cell, show: str | None) -> list[str]:
 
 def asked(cell) -> str | None:
     """The exercise whose quiz a cell asks."""
-    found = cell.cell_type == "code" and re.search(r'^quiz\("(\d\d\.\d)"\)', cell.source, re.MULTILINE)
+    found = cell.cell_type == "code" and re.search(r'^quiz\("(\d+\.\d)"\)', cell.source, re.MULTILINE)
     return found[1] if found else None
 
 

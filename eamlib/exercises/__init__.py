@@ -1,6 +1,6 @@
-"""Exercises that answer at once: ``quiz("01.1")`` on the page and in Colab, ``check("01.3", yours)`` under a kernel.
+"""Exercises that answer at once: ``quiz("1.1")`` on the page and in Colab, ``check("1.3", yours)`` under a kernel.
 
-``check("01.2", [112, …])`` judges the answers to a quiz, too, and ``grade`` is ``check`` for a class: it fails with an
+``check("1.2", [112, …])`` judges the answers to a quiz, too, and ``grade`` is ``check`` for a class: it fails with an
 error, and asks about other numbers as well.
 
 A chapter's questions and checks live in the module of its number (``ch01`` …), as two dictionaries: ``QUIZZES``, an
@@ -13,10 +13,13 @@ from __future__ import annotations
 import functools
 import html
 import math
-from collections.abc import Callable
+import random
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from eamlib._checks import one_of
+from eamlib._unchanged import same_random_numbers
 from eamlib.exercises import _watch, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13
 
 _CHAPTERS = (ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13)
@@ -33,8 +36,8 @@ class Verdict:
     """The answer to an answer. ``passed`` is True, False, or None where nothing was answered yet.
 
     Example:
-        >>> Verdict("01.3", True, "And for every stride.")
-        01.3  ✓ Right. And for every stride.
+        >>> Verdict("1.3", True, "And for every stride.")
+        1.3  ✓ Right. And for every stride.
     """
 
     exercise: str
@@ -53,10 +56,10 @@ class Verdict:
 
 
 def check(exercise: str, answer: object) -> Verdict:
-    """Judge an answer to an exercise.
+    """Judge an answer to an exercise. The global random numbers go on afterwards as if nothing had been judged.
 
     Args:
-        exercise: its number, "01.3" say.
+        exercise: its number, "1.3" say; "01.3" is the same.
         answer: a value, a function or a class, as a code exercise asks for; to a quiz, the list of answers to its
             questions, numbers or the choices' texts. ``...`` or a function that returns ``...`` or None counts as not
             answered.
@@ -67,16 +70,17 @@ def check(exercise: str, answer: object) -> Verdict:
     Example:
         >>> def half_on_each_side(size, kernel_size, stride, dilation):
         ...     return kernel_size // 2, kernel_size // 2
-        >>> check("01.3", half_on_each_side)
-        01.3  ✗ Not yet. size 8, kernel 4, stride 1, dilation 1: you pad 2 on both sides, but the right sum is not 4.
+        >>> check("1.3", half_on_each_side)
+        1.3  ✗ Not yet. size 8, kernel 4, stride 1, dilation 1: you pad 2 on both sides, but the right sum is not 4.
     """
-    one_of("exercise", exercise, CHECKS | QUIZZES)
+    exercise = _numbered(exercise, CHECKS | QUIZZES)
     checker = CHECKS.get(exercise) or functools.partial(_check_quiz, QUIZZES[exercise])
     try:
         if answer is None or answer is ...:
             raise _NotAnswered
         is_function = callable(answer) and not isinstance(answer, type)
-        hint = checker(_must_answer(answer) if is_function else answer)
+        with same_random_numbers():
+            hint = checker(_must_answer(answer) if is_function else answer)
     except _NotAnswered:
         return Verdict(exercise, None, "Put yours in place of the dots and run the cell again.")
     except Exception as error:  # the reader's code may fail in any way; say how, and let them go on
@@ -96,10 +100,10 @@ def grade(exercise: str, answer: object) -> None:
     Example:
         >>> def macs_ratio(out_channels, kernel_size, multiplier=1):
         ...     return 1 / out_channels + 1 / kernel_size**2
-        >>> grade("02.3", macs_ratio)
+        >>> grade("2.3", macs_ratio)
         Traceback (most recent call last):
             ...
-        AssertionError: 02.3  ✗ Not yet. The multiplier is ignored: m kernels a channel cost more than one.
+        AssertionError: 2.3  ✗ Not yet. The multiplier is ignored: m kernels a channel cost more than one.
     """
     for shift in range(2):
         with _watch.other_numbers(shift):
@@ -112,11 +116,11 @@ def quiz(exercise: str) -> None:
     """Show the questions of an exercise; they answer at once, without a kernel (jupyterquiz).
 
     Raises:
-        ValueError: if there is no such exercise.
+        ValueError: if there is no such exercise, or it has no quiz.
         RuntimeError: outside of a notebook.
 
     Example:
-        >>> quiz("01.2")  # not in a notebook
+        >>> quiz("1.2")  # not in a notebook
         Traceback (most recent call last):
             ...
         RuntimeError: a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.
@@ -126,14 +130,27 @@ def quiz(exercise: str) -> None:
     from IPython.utils.capture import capture_output
     from jupyterquiz import display_quiz
 
-    questions = QUIZZES[one_of("exercise", exercise, QUIZZES)]
+    exercise = _numbered(exercise, CHECKS | QUIZZES)
+    if exercise in CHECKS:
+        raise ValueError(f"exercise = {exercise!r} has no quiz: its answer goes to check({exercise!r}, …).")
+    questions = QUIZZES[exercise]
     if get_ipython() is None:
         raise RuntimeError("a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.")
-    with capture_output() as captured:
+    with same_random_numbers(), capture_output() as captured:
+        random.seed()  # jupyterquiz draws an id, and each quiz of a page needs another one
         display_quiz(questions, shuffle_answers=False)
     page, script = captured.outputs
     # jupyterquiz leaves its division open, which would swallow the rest of a static page.
     display(HTML(page.data["text/html"] + "</div>"), script)
+
+
+def _numbered(exercise: object, known: Iterable[str]) -> str:
+    """The number as in the exercise's heading; another one is an error that stays with the chapter it begins with."""
+    if isinstance(exercise, str) and exercise.lstrip("0") in known:
+        return exercise.lstrip("0")
+    chapter = re.match(r"\D*0*(\d*)", str(exercise))[1]
+    of_chapter = [each for each in known if each.partition(".")[0] == chapter]
+    return one_of("exercise", exercise, of_chapter or known)
 
 
 def _check_quiz(questions: list[dict], answers: list) -> str | None:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from eamlib._unchanged import same_random_numbers
+
 
 class Convolutions(TorchFunctionMode):
     """While it is entered, notes the shape of every weight that ``conv2d`` is called with, in ``weights``."""
@@ -42,7 +44,7 @@ def seeded(seed: int) -> torch.Generator:
 def other_numbers(shift: int) -> Iterator[None]:
     """Let the checks ask about other numbers, the same ones for each ``shift``; 0 asks about their usual ones."""
     global _shift
-    with torch.random.fork_rng(devices=[]):
+    with same_random_numbers():
         torch.manual_seed(shift)
         _shift = shift
         try:

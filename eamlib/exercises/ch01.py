@@ -17,7 +17,7 @@ _ONE_5X5 = max(25 * _C**2 / _CORNER, 4 * 2 * _C)
 _TWO_3X3 = 2 * max(9 * _C**2 / _CORNER, 4 * 2 * _C)
 
 QUIZZES = {
-    "01.1": [
+    "1.1": [
         choice(
             "The proof writes out f(Sₜx) at place j: it is the sum over v of w(v) · x(s·j + v − t). When is "
             "that, for every x and w, an output number of f(x) at another place?",
@@ -44,7 +44,7 @@ QUIZZES = {
             },
         ),
     ],
-    "01.2": [
+    "1.2": [
         number(
             "How many rows has the output?",
             _STEM_SIZE,
@@ -79,7 +79,7 @@ QUIZZES = {
             },
         ),
     ],
-    "01.5": [
+    "1.5": [
         number(
             "How many percent of the parameters does the pair save?",
             100 * (25 - 2 * 9) / 25,
@@ -224,4 +224,4 @@ def _check_conv2d(answer: Callable) -> str | None:
     return None
 
 
-CHECKS = {"01.3": _check_same_padding, "01.4": _check_conv2d}
+CHECKS = {"1.3": _check_same_padding, "1.4": _check_conv2d}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from eamlib.exercises._questions import choice, number
 from eamlib.exercises._watch import seeded
 
-# Exercise 02.2: 64 channels of 56 × 56 to 128 channels, 3 × 3, stride 2.
+# Exercise 2.2: 64 channels of 56 × 56 to 128 channels, 3 × 3, stride 2.
 _C, _O, _K2, _IN, _OUT = 64, 128, 9, 56 * 56, 28 * 28
 _PAIR = _K2 * _C + _C * _O
 
 QUIZZES = {
-    "02.1": [
+    "2.1": [
         choice(
             "Depthwise with multiplier m, then pointwise, nothing between. For one input channel the O "
             "effective kernels are the rows of a matrix of shape [O, k²]. Its largest possible rank?",
@@ -36,7 +36,7 @@ QUIZZES = {
             },
         ),
     ],
-    "02.2": [
+    "2.2": [
         number(
             "Multiply-adds of the depthwise separable layer (multiplier 1)?",
             _OUT * _PAIR,
@@ -197,4 +197,4 @@ def _dials(answer) -> str | None:
     return None
 
 
-CHECKS = {"02.3": _macs_ratio, "02.4": _merge, "02.5": _best_separable, "02.6": _dials}
+CHECKS = {"2.3": _macs_ratio, "2.4": _merge, "2.5": _best_separable, "2.6": _dials}

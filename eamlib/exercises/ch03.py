@@ -6,7 +6,7 @@ import math
 
 from eamlib.exercises._questions import choice, number
 
-# Exercise 03.2: an inverted residual, 32 channels of 28 × 28 to 64, t = 6, stride 2.
+# Exercise 3.2: an inverted residual, 32 channels of 28 × 28 to 64, t = 6, stride 2.
 _C, _O, _T, _K2, _IN, _OUT = 32, 64, 6, 9, 28 * 28, 14 * 14
 _WIDE = _T * _C
 _EXPAND, _DEPTHWISE, _PROJECT = _C * _WIDE, _K2 * _WIDE, _WIDE * _O
@@ -15,7 +15,7 @@ _NORMALISED = 2 * _WIDE + _O
 _MACS = _IN * _EXPAND + _OUT * (_DEPTHWISE + _PROJECT)
 
 QUIZZES = {
-    "03.1": [
+    "3.1": [
         choice(
             "With C and M fixed, which is the traffic A as a function of the number of groups g?",
             (
@@ -43,7 +43,7 @@ QUIZZES = {
             },
         ),
     ],
-    "03.2": [
+    "3.2": [
         number(
             "Parameters, normalisation included?",
             _WEIGHTS + 2 * _NORMALISED,
@@ -210,7 +210,7 @@ def _choice(answer) -> str | None:
 
 
 CHECKS = {
-    "03.3": _inverted_residual_macs,
-    "03.4": _channel_shuffle,
-    "03.5": _choice,
+    "3.3": _inverted_residual_macs,
+    "3.4": _channel_shuffle,
+    "3.5": _choice,
 }

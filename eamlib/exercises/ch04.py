@@ -14,7 +14,7 @@ _STEPS = _EPOCHS * math.ceil(_IMAGES / _BATCH)
 _BYTES = 3 * 32 * 32
 
 QUIZZES = {
-    "04.1": [
+    "4.1": [
         choice(
             "A batch of 10 runs in parts of 4, 4 and 2. Which sum of the parts' mean gradients is the batch's?",
             (
@@ -53,7 +53,7 @@ QUIZZES = {
             },
         ),
     ],
-    "04.2": [
+    "4.2": [
         number(
             "How many steps are the 30 epochs?",
             _STEPS,
@@ -280,4 +280,4 @@ def _through_a_file(state: object) -> object:
     return torch.load(file, weights_only=True)
 
 
-CHECKS = {"04.3": _learning_rate, "04.4": _smoothing, "04.5": _follow, "04.6": _order}
+CHECKS = {"4.3": _learning_rate, "4.4": _smoothing, "4.5": _follow, "4.6": _order}

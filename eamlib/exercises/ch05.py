@@ -13,7 +13,7 @@ _ATTENTION = _C * (_C // 4) + (_C // 4) * _K
 _CROSSING = next(c for c in range(1, 1000) if c * (c // 4) + (c // 4) * _K + _K > _K * 9 * c)
 
 QUIZZES = {
-    "05.1": [
+    "5.1": [
         choice(
             "(a) Four logits are 2, 2, 1 and 0. To what does softmax(z / T) tend as T goes to 0?",
             (
@@ -48,7 +48,7 @@ QUIZZES = {
             },
         ),
     ],
-    "05.2": [
+    "5.2": [
         number(
             "A dynamic pointwise layer 256 → 256, K = 4, no bias in the convolution: how many parameters?",
             _KERNELS + _ATTENTION + _K,
@@ -227,4 +227,4 @@ def _check_design(answer):
     return None
 
 
-CHECKS = {"05.3": _check_mix_outputs, "05.4": _check_fold, "05.5": _check_design}
+CHECKS = {"5.3": _check_mix_outputs, "5.4": _check_fold, "5.5": _check_design}

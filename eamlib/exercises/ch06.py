@@ -12,7 +12,7 @@ _COEFFICIENTS = _GROUP_SIZE * _C
 _STATIC = _SIDE**2 * _C * _C
 
 QUIZZES = {
-    "06.1": [
+    "6.1": [
         choice(
             "(a) Why may ηᵢ be moved out of the sum over the kernel's entries?",
             (
@@ -51,7 +51,7 @@ QUIZZES = {
             },
         ),
     ],
-    "06.2": [
+    "6.2": [
         number(
             "How many parameters has the layer, its predictor included?",
             2 * _KERNELS + _COEFFICIENTS,
@@ -226,4 +226,4 @@ def _check_design(answer):
     return None
 
 
-CHECKS = {"06.3": _check_fuse_maps, "06.4": _check_as_zhang, "06.5": _check_design}
+CHECKS = {"6.3": _check_fuse_maps, "6.4": _check_as_zhang, "6.5": _check_design}

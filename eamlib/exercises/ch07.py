@@ -13,7 +13,7 @@ _COPIES = _K * _B * _C * _P
 _MIB = 2**20
 
 QUIZZES = {
-    "07.1": [
+    "7.1": [
         choice(
             "(a) Which property of a static convolution lets a coefficient move from its output to its input?",
             (
@@ -51,7 +51,7 @@ QUIZZES = {
             },
         ),
     ],
-    "07.2": [
+    "7.2": [
         number(
             "Mixing the kernels first: how many multiplications, mixing included?",
             _STATIC + _B * _M * _K,
@@ -235,4 +235,4 @@ def _check_design(answer):
     return None
 
 
-CHECKS = {"07.3": _check_scale_and_convolve, "07.4": _check_weight_gradient, "07.5": _check_design}
+CHECKS = {"7.3": _check_scale_and_convolve, "7.4": _check_weight_gradient, "7.5": _check_design}

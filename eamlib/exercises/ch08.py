@@ -13,7 +13,7 @@ _SAMPLES = _IMAGES * _SIDE * _SIDE
 _PAIRS = _C * (_C - 1) // 2
 
 QUIZZES = {
-    "08.1": [
+    "8.1": [
         choice(
             "Which step bounds the rank of the outputs' covariance W Σ Wᵀ by C?",
             (
@@ -49,7 +49,7 @@ QUIZZES = {
             },
         ),
     ],
-    "08.2": [
+    "8.2": [
         number(
             "How many pairs of channels does the layer have?",
             _PAIRS,
@@ -185,4 +185,4 @@ def _best_readers(answer: Callable) -> str | None:
     return None
 
 
-CHECKS = {"08.3": _streamed_correlation, "08.4": _effective_rank, "08.5": _best_readers}
+CHECKS = {"8.3": _streamed_correlation, "8.4": _effective_rank, "8.5": _best_readers}

@@ -13,7 +13,7 @@ _USUAL = _C * (_C // 4) + (_C // 4) * _K + _K
 _EAM = 4 * 25 * 10 + 10 * _K + _K
 
 QUIZZES = {
-    "09.1": [
+    "9.1": [
         choice(
             "For which setting is EAM's descriptor exactly that of the usual attention?",
             ("n = C and p = 1", "Every channel is kept, and each is averaged to one number."),
@@ -45,7 +45,7 @@ QUIZZES = {
             },
         ),
     ],
-    "09.2": [
+    "9.2": [
         number(
             "How many parameters are in its kernels?",
             _KERNELS,
@@ -189,4 +189,4 @@ def _r2(reading, descriptor, fold, ridge: float = 0.01):
     return 1 - errors / (descriptor - descriptor.mean(0)).square().sum(0)
 
 
-CHECKS = {"09.3": _group_reduce, "09.4": _crossing_width, "09.5": _most_varying, "09.6": _grouped_r2}
+CHECKS = {"9.3": _group_reduce, "9.4": _crossing_width, "9.5": _most_varying, "9.6": _grouped_r2}

@@ -29,7 +29,7 @@ def macs(layer, x):
 
 
 def test_shift_is_a_shift_of_the_output_for_multiples_of_the_stride_alone():
-    assert right_answers("01.1")[0] == "When t is a multiple of s"
+    assert right_answers("1.1")[0] == "When t is a multiple of s"
     stride = 3
     x = torch.randn(1, 1, 1, 60, dtype=torch.double)
     w = torch.randn(1, 1, 1, 4, dtype=torch.double)
@@ -54,7 +54,7 @@ def test_first_layer_of_resnet():
     x = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
         rows = layer(x).shape[2]
-        assert right_answers("01.2") == [rows, sum(p.numel() for p in layer.parameters()), macs(layer, x)]
+        assert right_answers("1.2") == [rows, sum(p.numel() for p in layer.parameters()), macs(layer, x)]
 
 
 def test_five_by_five_against_two_three_by_three():
@@ -67,7 +67,7 @@ def test_five_by_five_against_two_three_by_three():
             return sum(p.numel() for p in layer.parameters()), macs(layer, x), x.nbytes + layer(x).nbytes
 
     big, small = price(5), price(3)
-    saved, maps, slower = right_answers("01.5")
+    saved, maps, slower = right_answers("1.5")
     assert saved == pytest.approx(100 * (1 - 2 * small[0] / big[0]))
     assert maps == pytest.approx(2 * small[2] / big[2])
 
@@ -77,7 +77,7 @@ def test_five_by_five_against_two_three_by_three():
     assert slower == pytest.approx(2 * time(*small) / time(*big))
 
 
-@pytest.mark.parametrize("exercise", ["01.2", "01.5"])
+@pytest.mark.parametrize("exercise", ["1.2", "1.5"])
 def test_no_mistake_is_the_right_answer(exercise):
     for question, right in enumerate(right_answers(exercise)):
         assert right not in wrong_values(exercise, question)
@@ -127,14 +127,14 @@ def formula(size, k, s, d):
     ],
 )
 def test_wrong_same_padding_gets_a_hint(answer, keyword):
-    verdict = check("01.3", answer)
+    verdict = check("1.3", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
 
 def test_right_same_padding():
-    assert check("01.3", _same_padding).passed is True
-    assert check("01.3", lambda *case: list(smallest_padding(*case))).passed is True
+    assert check("1.3", _same_padding).passed is True
+    assert check("1.3", lambda *case: list(smallest_padding(*case))).passed is True
 
 
 def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, *, without=(), swapped=False):
@@ -165,16 +165,16 @@ def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, *, without=(), swap
     ],
 )
 def test_wrong_conv2d_gets_a_hint(answer, keyword):
-    verdict = check("01.4", answer)
+    verdict = check("1.4", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
 
 def test_right_conv2d():
-    assert check("01.4", conv2d).passed is True
+    assert check("1.4", conv2d).passed is True
 
 
-@pytest.mark.parametrize("exercise", ["01.3", "01.4"])
+@pytest.mark.parametrize("exercise", ["1.3", "1.4"])
 def test_no_answer_is_not_judged(exercise):
     assert check(exercise, ...).passed is None
     assert check(exercise, lambda *arguments, **settings: None).passed is None

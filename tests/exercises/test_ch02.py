@@ -37,29 +37,29 @@ def separable(weight, scaled=True):
 
 
 WRONG = [
-    ("02.3", lambda o, k, m=1: 1 / right(o, k, m), "upside down"),
-    ("02.3", lambda o, k, m=1: 1 / k**2, "depthwise half costs"),
-    ("02.3", lambda o, k, m=1: 1 / o, "pointwise half costs"),
-    ("02.3", lambda o, k, m=1: m * (1 / o + 1 / k), "k · k"),
-    ("02.3", lambda o, k, m=1: right(o, k), "ignored"),
-    ("02.3", lambda o, k, m=1: m / o + 1 / k**2, "pointwise half is dearer"),
-    ("02.3", lambda o, k, m=1: 1 / o + m / k**2, "depthwise half is dearer"),
-    ("02.3", lambda o, k, m=1: 17.0, "cancel"),
-    ("02.3", lambda o, k, m=1: 1 / 0, "ZeroDivisionError"),
-    ("02.4", merge_multiplier_one, "m = 2"),
-    ("02.4", merge_other_order, "order"),
-    ("02.4", lambda d, p, c: merge(d, p, c).transpose(0, 1), "shape"),
-    ("02.4", lambda d, p, c: 2 * merge(d, p, c), "numbers"),
-    ("02.4", lambda d, p, c: [1, 2], "tensor"),
-    ("02.5", lambda w: separable(w, scaled=False), "singular values"),
-    ("02.5", lambda w: (w[:1].transpose(0, 1), torch.ones(*w.shape[:2], 1, 1)), "nearer"),
-    ("02.5", lambda w: separable(w)[::-1], "depthwise has the shape"),
-    ("02.5", lambda w: w, "Two tensors"),
-    ("02.6", (1, 128), "parameters"),
-    ("02.6", (0.75, 192), "multiply-adds are too many"),
-    ("02.6", (0.5, 224), "Another pair"),
-    ("02.6", (160, 0.75), "in this order"),
-    ("02.6", 0.75, "pair"),
+    ("2.3", lambda o, k, m=1: 1 / right(o, k, m), "upside down"),
+    ("2.3", lambda o, k, m=1: 1 / k**2, "depthwise half costs"),
+    ("2.3", lambda o, k, m=1: 1 / o, "pointwise half costs"),
+    ("2.3", lambda o, k, m=1: m * (1 / o + 1 / k), "k · k"),
+    ("2.3", lambda o, k, m=1: right(o, k), "ignored"),
+    ("2.3", lambda o, k, m=1: m / o + 1 / k**2, "pointwise half is dearer"),
+    ("2.3", lambda o, k, m=1: 1 / o + m / k**2, "depthwise half is dearer"),
+    ("2.3", lambda o, k, m=1: 17.0, "cancel"),
+    ("2.3", lambda o, k, m=1: 1 / 0, "ZeroDivisionError"),
+    ("2.4", merge_multiplier_one, "m = 2"),
+    ("2.4", merge_other_order, "order"),
+    ("2.4", lambda d, p, c: merge(d, p, c).transpose(0, 1), "shape"),
+    ("2.4", lambda d, p, c: 2 * merge(d, p, c), "numbers"),
+    ("2.4", lambda d, p, c: [1, 2], "tensor"),
+    ("2.5", lambda w: separable(w, scaled=False), "singular values"),
+    ("2.5", lambda w: (w[:1].transpose(0, 1), torch.ones(*w.shape[:2], 1, 1)), "nearer"),
+    ("2.5", lambda w: separable(w)[::-1], "depthwise has the shape"),
+    ("2.5", lambda w: w, "Two tensors"),
+    ("2.6", (1, 128), "parameters"),
+    ("2.6", (0.75, 192), "multiply-adds are too many"),
+    ("2.6", (0.5, 224), "Another pair"),
+    ("2.6", (160, 0.75), "in this order"),
+    ("2.6", 0.75, "pair"),
 ]
 
 
@@ -70,7 +70,7 @@ def test_wrong_answer_gets_its_hint(exercise, answer, keyword):
     assert keyword in verdict.message
 
 
-RIGHT = [("02.3", right), ("02.4", merge), ("02.5", separable), ("02.6", (0.75, 160))]
+RIGHT = [("2.3", right), ("2.4", merge), ("2.5", separable), ("2.6", (0.75, 160))]
 
 
 @pytest.mark.parametrize(("exercise", "answer"), RIGHT)
@@ -78,7 +78,7 @@ def test_right_answer_passes(exercise, answer):
     assert check(exercise, answer).passed is True
 
 
-@pytest.mark.parametrize("exercise", ["02.3", "02.4", "02.5", "02.6"])
+@pytest.mark.parametrize("exercise", ["2.3", "2.4", "2.5", "2.6"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
@@ -92,7 +92,7 @@ def test_ratio_check_agrees_with_a_count():
         standard = nn.Conv2d(C, out_channels, k, padding=k // 2)
         return eamlib.cost(pair, (C, 8, 8)).flops / eamlib.cost(standard, (C, 8, 8)).flops
 
-    assert check("02.3", counted).passed is True
+    assert check("2.3", counted).passed is True
 
 
 def answers(exercise):
@@ -106,10 +106,10 @@ def test_numbers_of_the_count():
         nn.Conv2d(64, 128, 3, groups=4, bias=False).weight.numel(),
         sum(p.numel() for p in block.parameters()),
     )
-    assert tuple(a["value"] for a in answers("02.2")) == counted
+    assert tuple(a["value"] for a in answers("2.2")) == counted
 
 
-@pytest.mark.parametrize("exercise", ["02.2"])
+@pytest.mark.parametrize("exercise", ["2.2"])
 def test_no_mistake_is_listed_twice(exercise):
     for question in QUIZZES[exercise]:
         values = [a["value"] for a in question["answers"] if a["type"] == "value"]
@@ -123,7 +123,7 @@ def test_rank_of_a_pair(m):
     D, P = torch.randn(m * C, 1, k, k), torch.randn(out_channels, m * C, 1, 1)
     ranks = torch.linalg.matrix_rank(merge(D, P, C).flatten(2).transpose(0, 1), rtol=1e-4)
     assert ranks.tolist() == [min(m, out_channels, k * k)] * C
-    assert answers("02.1")[0]["answer"] == "min(m, O, k²)"
+    assert answers("2.1")[0]["answer"] == "min(m, O, k²)"
 
 
 @pytest.mark.parametrize(("alpha", "size"), [(1, 224), (0.75, 160), (0.25, 128)])

@@ -26,32 +26,32 @@ def down(size, stride):
 
 
 WRONG = [
-    ("03.3", lambda i, o, n, s, t, k: 2 * macs(i, o, n, s, t, k), "not as two"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, kernel=k), "k · k"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, before=math.ceil(n / s)), "before it"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, after=n), "smaller"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, after=down(n, s)), "round up"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, after=n / s), "whole number"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, expansion=False), "no expansion"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, 0, n, s, t, k), "projection is missing"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, before=0), "expansion is missing"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, 0), "depthwise layer is missing"),
-    ("03.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, kernel=k**2 * t * i), "reads one channel"),
-    ("03.3", lambda i, o, n, s, t, k: 17, "one by one"),
-    ("03.3", lambda i, o, n, s, t, k: 1 / 0, "ZeroDivisionError"),
-    ("03.4", lambda x, g: x, "Nothing has moved"),
-    ("03.4", lambda x, g: channel_shuffle(x, x.shape[1] // g), "inverse"),
-    ("03.4", lambda x, g: x.flip(1), "permuted"),
-    ("03.4", lambda x, g: x.flatten().view(g, -1).T.flatten().view(x.shape), "Whole channels"),
-    ("03.4", lambda x, g: x.unflatten(1, (g, -1)).transpose(1, 2), "shape"),
-    ("03.4", lambda x, g: [1], "tensor"),
-    ("03.5", (6, 56), "wider"),
-    ("03.5", (2, 96), "too few"),
-    ("03.5", (3, 88), "too many"),
-    ("03.5", (80, 3), "in this order"),
-    ("03.5", (5, 64), "one of"),
-    ("03.5", (3, 78), "multiple of 8"),
-    ("03.5", 80, "pair"),
+    ("3.3", lambda i, o, n, s, t, k: 2 * macs(i, o, n, s, t, k), "not as two"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, kernel=k), "k · k"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, before=math.ceil(n / s)), "before it"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, after=n), "smaller"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, after=down(n, s)), "round up"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, after=n / s), "whole number"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, expansion=False), "no expansion"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, 0, n, s, t, k), "projection is missing"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, before=0), "expansion is missing"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, 0), "depthwise layer is missing"),
+    ("3.3", lambda i, o, n, s, t, k: macs(i, o, n, s, t, k, kernel=k**2 * t * i), "reads one channel"),
+    ("3.3", lambda i, o, n, s, t, k: 17, "one by one"),
+    ("3.3", lambda i, o, n, s, t, k: 1 / 0, "ZeroDivisionError"),
+    ("3.4", lambda x, g: x, "Nothing has moved"),
+    ("3.4", lambda x, g: channel_shuffle(x, x.shape[1] // g), "inverse"),
+    ("3.4", lambda x, g: x.flip(1), "permuted"),
+    ("3.4", lambda x, g: x.flatten().view(g, -1).T.flatten().view(x.shape), "Whole channels"),
+    ("3.4", lambda x, g: x.unflatten(1, (g, -1)).transpose(1, 2), "shape"),
+    ("3.4", lambda x, g: [1], "tensor"),
+    ("3.5", (6, 56), "wider"),
+    ("3.5", (2, 96), "too few"),
+    ("3.5", (3, 88), "too many"),
+    ("3.5", (80, 3), "in this order"),
+    ("3.5", (5, 64), "one of"),
+    ("3.5", (3, 78), "multiple of 8"),
+    ("3.5", 80, "pair"),
 ]
 
 
@@ -62,12 +62,12 @@ def test_wrong_answer_gets_its_hint(exercise, answer, keyword):
     assert keyword in verdict.message
 
 
-@pytest.mark.parametrize(("exercise", "answer"), [("03.3", macs), ("03.4", channel_shuffle), ("03.5", (3, 80))])
+@pytest.mark.parametrize(("exercise", "answer"), [("3.3", macs), ("3.4", channel_shuffle), ("3.5", (3, 80))])
 def test_right_answer_passes(exercise, answer):
     assert check(exercise, answer).passed is True
 
 
-@pytest.mark.parametrize("exercise", ["03.3", "03.4", "03.5"])
+@pytest.mark.parametrize("exercise", ["3.3", "3.4", "3.5"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
@@ -79,7 +79,7 @@ def test_the_count_agrees_with_fvcore():
         block = InvertedResidual(c_in, c_out, stride, t, conv=static_conv, expand=t > 1)
         return eamlib.cost(block, (c_in, size, size)).by_part["convolution"]
 
-    assert check("03.3", counted).passed is True
+    assert check("3.3", counted).passed is True
 
 
 def answers(exercise):
@@ -94,7 +94,7 @@ def test_numbers_of_the_count():
     block(torch.zeros(1, 32, 28, 28))
     parameters = sum(p.numel() for p in block.parameters())
     counted = [parameters, eamlib.cost(block, (32, 28, 28)).by_part["convolution"], max(sizes)]
-    assert [a["value"] for a in answers("03.2")] == counted
+    assert [a["value"] for a in answers("3.2")] == counted
 
 
 def test_number_of_patterns_that_leave_enough_equations():
@@ -104,7 +104,7 @@ def test_number_of_patterns_that_leave_enough_equations():
         torch.linalg.matrix_rank(A[torch.tensor(signs)]) if any(signs) else 0
         for signs in product([True, False], repeat=4)
     ]
-    assert answers("03.1")[1]["value"] == sum(rank == 3 for rank in ranks)
+    assert answers("3.1")[1]["value"] == sum(rank == 3 for rank in ranks)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -115,10 +115,10 @@ def test_traffic_of_groups(groups):
     weight = torch.nn.Conv2d(C, out_channels, 1, groups=groups, bias=False).weight
     assert weight.numel() * HW == M
     assert HW * (C + out_channels) + weight.numel() == HW * C + groups * M / C + M / HW
-    assert answers("03.1")[0]["answer"] == "HW · C + g · M / C + M / HW"
+    assert answers("3.1")[0]["answer"] == "HW · C + g · M / C + M / HW"
 
 
-@pytest.mark.parametrize("exercise", ["03.1", "03.2"])
+@pytest.mark.parametrize("exercise", ["3.1", "3.2"])
 def test_no_mistake_is_listed_twice(exercise):
     for question in QUIZZES[exercise]:
         values = [a["value"] for a in question["answers"] if a.get("type") == "value"]

@@ -134,44 +134,44 @@ def forgetful(images, batch_size, seed, state=None):
 
 
 WRONG = [
-    ("04.3", lambda *a: schedule(*a, shape=lambda s: s), "along a line"),
-    ("04.3", lambda *a: schedule(*a, shape=lambda s: (1 + math.cos(math.pi * s)) / 2), "wrong way"),
-    ("04.3", lambda *a: schedule(*a, late=1), "a step late"),
-    ("04.3", no_warm_up, "warm-up is missing"),
-    ("04.3", lambda step, steps, maximum, warm_up: 17.0, "and you return 17"),
-    ("04.4", lambda z, y, e: F.cross_entropy(z, y), "nothing is smoothed"),
-    ("04.4", lambda z, y, e: -smoothed(z, y, e), "its negative"),
-    ("04.4", lambda z, y, e: smoothed(z, y, e) * len(y), "sum over the batch"),
-    ("04.4", lambda z, y, e: F.cross_entropy(z, y, label_smoothing=e, reduction="none"), "one number"),
-    ("04.4", over_the_others, "other classes only"),
-    ("04.4", lambda z, y, e: smoothed(z, y, e, others=e), "too much smoothing"),
-    ("04.4", lambda z, y, e: smoothed(z, y, e, own=1), "leaves the right label"),
-    ("04.4", naive, "overflows"),
-    ("04.4", lambda z, y, e: torch.tensor(7.0), "you return 7"),
-    ("04.5", lambda average, model, decay: follow(average, model, decay, swapped=True), "swapped"),
-    ("04.5", lambda average, model, decay: follow(average, model, decay, buffers=False), "buffers"),
-    ("04.5", lambda average, model, decay: follow(copy.deepcopy(average), model, decay), "in place"),
-    ("04.5", lambda average, model, decay: average, "not decay"),
-    ("04.5", into_the_model, "still being trained"),
-    ("04.5", with_new_tensors, "In place"),
-    ("04.5", with_a_gradient, "no_grad"),
-    ("04.6", stuck, "does not move on"),
-    ("04.6", global_generator, "disturb"),
-    ("04.6", from_the_past, "left alone"),
-    ("04.6", dropping, "are asked for"),
-    ("04.6", with_replacement, "exactly once"),
-    ("04.6", unshuffled, "not shuffled"),
-    ("04.6", seedless, "another seed"),
-    ("04.6", forgetful, "would begin again"),
-    ("04.6", lambda *a, **k: [1], "pair"),
+    ("4.3", lambda *a: schedule(*a, shape=lambda s: s), "along a line"),
+    ("4.3", lambda *a: schedule(*a, shape=lambda s: (1 + math.cos(math.pi * s)) / 2), "wrong way"),
+    ("4.3", lambda *a: schedule(*a, late=1), "a step late"),
+    ("4.3", no_warm_up, "warm-up is missing"),
+    ("4.3", lambda step, steps, maximum, warm_up: 17.0, "and you return 17"),
+    ("4.4", lambda z, y, e: F.cross_entropy(z, y), "nothing is smoothed"),
+    ("4.4", lambda z, y, e: -smoothed(z, y, e), "its negative"),
+    ("4.4", lambda z, y, e: smoothed(z, y, e) * len(y), "sum over the batch"),
+    ("4.4", lambda z, y, e: F.cross_entropy(z, y, label_smoothing=e, reduction="none"), "one number"),
+    ("4.4", over_the_others, "other classes only"),
+    ("4.4", lambda z, y, e: smoothed(z, y, e, others=e), "too much smoothing"),
+    ("4.4", lambda z, y, e: smoothed(z, y, e, own=1), "leaves the right label"),
+    ("4.4", naive, "overflows"),
+    ("4.4", lambda z, y, e: torch.tensor(7.0), "you return 7"),
+    ("4.5", lambda average, model, decay: follow(average, model, decay, swapped=True), "swapped"),
+    ("4.5", lambda average, model, decay: follow(average, model, decay, buffers=False), "buffers"),
+    ("4.5", lambda average, model, decay: follow(copy.deepcopy(average), model, decay), "in place"),
+    ("4.5", lambda average, model, decay: average, "not decay"),
+    ("4.5", into_the_model, "still being trained"),
+    ("4.5", with_new_tensors, "In place"),
+    ("4.5", with_a_gradient, "no_grad"),
+    ("4.6", stuck, "does not move on"),
+    ("4.6", global_generator, "disturb"),
+    ("4.6", from_the_past, "left alone"),
+    ("4.6", dropping, "are asked for"),
+    ("4.6", with_replacement, "exactly once"),
+    ("4.6", unshuffled, "not shuffled"),
+    ("4.6", seedless, "another seed"),
+    ("4.6", forgetful, "would begin again"),
+    ("4.6", lambda *a, **k: [1], "pair"),
 ]
 RIGHT = [
-    ("04.3", schedule),
-    ("04.4", smoothed),
-    ("04.4", lambda z, y, e: F.cross_entropy(z, y, label_smoothing=e)),
-    ("04.5", follow),
-    ("04.6", epoch_order),
-    ("04.6", by_number),
+    ("4.3", schedule),
+    ("4.4", smoothed),
+    ("4.4", lambda z, y, e: F.cross_entropy(z, y, label_smoothing=e)),
+    ("4.5", follow),
+    ("4.6", epoch_order),
+    ("4.6", by_number),
 ]
 
 
@@ -187,7 +187,7 @@ def test_right_answer_passes(exercise, answer):
     assert check(exercise, answer).passed is True
 
 
-@pytest.mark.parametrize("exercise", ["04.3", "04.4", "04.5", "04.6"])
+@pytest.mark.parametrize("exercise", ["4.3", "4.4", "4.5", "4.6"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
@@ -205,7 +205,7 @@ def test_numbers_of_the_count():
     kept = sum(state["momentum_buffer"].nbytes for state in optimizer.state.values())
     steps = 30 * len(batches)
     images = torch.empty(50_000, 3, 32, 32, dtype=torch.uint8, device="meta")
-    assert [a["value"] for a in right("04.2")] == [steps, steps / 10, images.nbytes, kept]
+    assert [a["value"] for a in right("4.2")] == [steps, steps / 10, images.nbytes, kept]
 
 
 def test_weights_of_the_parts():
@@ -224,10 +224,10 @@ def test_weights_of_the_parts():
         parts = [gradient(model, a, b) for a, b in zip(x.split([4, 4, 2]), y.split([4, 4, 2]), strict=True)]
         mixed = sum(share * g for share, g in zip((0.4, 0.4, 0.2), parts, strict=True))
         assert torch.allclose(mixed, gradient(model, x, y), atol=1e-6) is same
-    assert [a["answer"] for a in right("04.1")] == ["0.4 ḡ₁ + 0.4 ḡ₂ + 0.2 ḡ₃", "None in general", "B"]
+    assert [a["answer"] for a in right("4.1")] == ["0.4 ḡ₁ + 0.4 ḡ₂ + 0.2 ḡ₃", "None in general", "B"]
 
 
-@pytest.mark.parametrize("exercise", ["04.1", "04.2"])
+@pytest.mark.parametrize("exercise", ["4.1", "4.2"])
 def test_no_mistake_is_listed_twice(exercise):
     for question in QUIZZES[exercise]:
         values = [a["value"] for a in question["answers"] if a.get("type") == "value"]

@@ -64,7 +64,7 @@ def batch_along_the_channels(x, weight, attention, padding=0, groups=1):
 
 @pytest.mark.parametrize("answer", [mix_outputs, one_interleaved_convolution])
 def test_mix_outputs_right(answer):
-    assert check("05.3", answer).passed is True
+    assert check("5.3", answer).passed is True
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_mix_outputs_right(answer):
     ],
 )
 def test_mix_outputs_wrong(answer, keyword):
-    verdict = check("05.3", answer)
+    verdict = check("5.3", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -114,7 +114,7 @@ def mixture(layer, attention):
 
 
 def test_fold_right():
-    assert check("05.4", folding(mixture)).passed is True
+    assert check("5.4", folding(mixture)).passed is True
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_fold_right():
     ],
 )
 def test_fold_wrong(answer, keyword):
-    verdict = check("05.4", answer)
+    verdict = check("5.4", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -142,13 +142,13 @@ def test_fold_must_not_change_the_layer():
         layer.weight.data *= attention[:, None, None, None, None]
         return folding(lambda layer, a: layer.weight.sum(0))(layer, attention)
 
-    verdict = check("05.4", in_place)
+    verdict = check("5.4", in_place)
     assert verdict.passed is False
     assert "leave it" in verdict.message
 
 
 def test_design_right():
-    assert check("05.5", (3, 32)).passed is True
+    assert check("5.5", (3, 32)).passed is True
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_design_right():
     ],
 )
 def test_design_wrong(answer, keyword):
-    verdict = check("05.5", answer)
+    verdict = check("5.5", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -172,12 +172,12 @@ def test_design_wrong(answer, keyword):
 def unanswered(*args, **kwargs): ...
 
 
-@pytest.mark.parametrize("exercise", ["05.3", "05.4", "05.5"])
+@pytest.mark.parametrize("exercise", ["5.3", "5.4", "5.5"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
 
-@pytest.mark.parametrize("exercise", ["05.3", "05.4"])
+@pytest.mark.parametrize("exercise", ["5.3", "5.4"])
 def test_a_function_of_dots_is_no_answer(exercise):
     assert check(exercise, unanswered).passed is None
 
@@ -199,12 +199,12 @@ def multiplications(layer, x):
 
 def test_parameters_of_the_pointwise_layer():
     layer = DynamicConv2d(256, 256, 1)
-    assert right_number("05.2", 0) == sum(p.numel() for p in layer.parameters()) == 278_788
+    assert right_number("5.2", 0) == sum(p.numel() for p in layer.parameters()) == 278_788
 
 
 def test_extra_macs_of_the_pointwise_layer():
     layer = DynamicConv2d(256, 256, 1)
-    assert right_number("05.2", 1) == multiplications(layer, torch.zeros(1, 256, 14, 14))
+    assert right_number("5.2", 1) == multiplications(layer, torch.zeros(1, 256, 14, 14))
 
 
 def test_where_the_attention_outgrows_a_depthwise_layer():
@@ -212,13 +212,13 @@ def test_where_the_attention_outgrows_a_depthwise_layer():
         layer = DynamicConv2d(channels, channels, 3, groups=channels)
         return sum(p.numel() for p in layer.attention.parameters()) > layer.weight.numel()
 
-    assert right_number("05.2", 2) == next(c for c in range(4, 200) if attention_is_larger(c))
+    assert right_number("5.2", 2) == next(c for c in range(4, 200) if attention_is_larger(c))
 
 
 def test_softmax_of_two_equal_maxima():
     limit = (torch.tensor([2.0, 2, 1, 0]) / 1e-3).softmax(0)
     torch.testing.assert_close(limit, torch.tensor([0.5, 0.5, 0, 0]))
-    right = next(a["answer"] for a in QUIZZES["05.1"][0]["answers"] if a.get("correct"))
+    right = next(a["answer"] for a in QUIZZES["5.1"][0]["answers"] if a.get("correct"))
     assert right == "(½, ½, 0, 0)"
 
 

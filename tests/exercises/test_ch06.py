@@ -44,7 +44,7 @@ def image_by_image(x, weight, eta, group_size, padding=0, groups=1):
 
 @pytest.mark.parametrize("answer", [by_einsum, fusing(lambda e, m, g: (e * m).unflatten(1, (-1, g)).sum(2))])
 def test_fuse_maps_right(answer):
-    assert check("06.3", answer).passed is True
+    assert check("6.3", answer).passed is True
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_fuse_maps_right(answer):
     ],
 )
 def test_fuse_maps_wrong(answer, keyword):
-    verdict = check("06.3", answer)
+    verdict = check("6.3", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -119,7 +119,7 @@ def with_another_group_size(layer):
 
 
 def test_as_zhang_right():
-    assert check("06.4", converting()).passed is True
+    assert check("6.4", converting()).passed is True
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_as_zhang_right():
     ],
 )
 def test_as_zhang_wrong(answer, keyword):
-    verdict = check("06.4", answer)
+    verdict = check("6.4", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
 
 def test_design_right():
-    assert check("06.5", (3, 13, "neither")).passed is True
+    assert check("6.5", (3, 13, "neither")).passed is True
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_design_right():
     ],
 )
 def test_design_wrong(answer, keyword):
-    verdict = check("06.5", answer)
+    verdict = check("6.5", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -172,12 +172,12 @@ def test_design_wrong(answer, keyword):
 def unanswered(*args, **kwargs): ...
 
 
-@pytest.mark.parametrize("exercise", ["06.3", "06.4", "06.5"])
+@pytest.mark.parametrize("exercise", ["6.3", "6.4", "6.5"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
 
-@pytest.mark.parametrize("exercise", ["06.3", "06.4"])
+@pytest.mark.parametrize("exercise", ["6.3", "6.4"])
 def test_a_function_of_dots_is_no_answer(exercise):
     assert check(exercise, unanswered).passed is None
 
@@ -186,7 +186,7 @@ LAYER = 96, 96, 1  # that of exercise 6.2, on a map of 14 × 14
 
 
 def test_parameters_of_the_pointwise_layer():
-    assert right_number("06.2", 0) == sum(p.numel() for p in DyNetConv2d(*LAYER).parameters()) == 111_168
+    assert right_number("6.2", 0) == sum(p.numel() for p in DyNetConv2d(*LAYER).parameters()) == 111_168
 
 
 def test_extra_macs_of_the_pointwise_layer():
@@ -198,17 +198,17 @@ def test_extra_macs_of_the_pointwise_layer():
 
     layer.coefficients.predict[0].register_forward_hook(count)
     layer(torch.zeros(1, 96, 14, 14))
-    assert right_number("06.2", 1) == macs + layer.weight.numel()  # each stored number times its coefficient
+    assert right_number("6.2", 1) == macs + layer.weight.numel()  # each stored number times its coefficient
 
 
 def test_macs_with_maps_fused():
     layer = DyNetConv2d(*LAYER)
     maps = F.conv2d(torch.zeros(1, 96, 14, 14), layer.weight)
-    assert right_number("06.2", 2) == maps.numel() * layer.weight[0].numel() + maps.numel()
+    assert right_number("6.2", 2) == maps.numel() * layer.weight[0].numel() + maps.numel()
 
 
 def test_what_a_layer_of_halves_is():
     layer, x = DyNetConv2d(4, 3, 3), torch.randn(2, 4, 6, 5)
     half = F.conv2d(x, layer.weight.unflatten(0, (3, 6)).sum(1) / 2)
     torch.testing.assert_close(layer(x, torch.full((2, 18), 0.5)), half, rtol=1e-4, atol=1e-5)
-    assert "half the sum" in right_answer("06.1", 1)
+    assert "half the sum" in right_answer("6.1", 1)

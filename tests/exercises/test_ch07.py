@@ -40,7 +40,7 @@ def a_kernel_for_each_image(x, weight, attention, padding=0, groups=1):
 
 
 def test_scale_and_convolve_right():
-    assert check("07.3", scaling()).passed is True
+    assert check("7.3", scaling()).passed is True
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_scale_and_convolve_right():
     ],
 )
 def test_scale_and_convolve_wrong(answer, keyword):
-    verdict = check("07.3", answer)
+    verdict = check("7.3", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -81,7 +81,7 @@ def through_outer_products(x, attention, G):
 
 @pytest.mark.parametrize("answer", [scaled_gradients, scaled_inputs])
 def test_weight_gradient_right(answer):
-    assert check("07.4", answer).passed is True
+    assert check("7.4", answer).passed is True
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_weight_gradient_right(answer):
     ],
 )
 def test_weight_gradient_wrong(answer, keyword):
-    verdict = check("07.4", answer)
+    verdict = check("7.4", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -115,7 +115,7 @@ SIDES = tuple(smallest_side(kernels) for kernels in (2, 4, 8))
 
 
 def test_design_right():
-    assert check("07.5", SIDES).passed is True
+    assert check("7.5", SIDES).passed is True
 
 
 def test_the_sides_fall_as_the_solution_says():
@@ -136,7 +136,7 @@ def test_the_sides_fall_as_the_solution_says():
     ],
 )
 def test_design_wrong(answer, keyword):
-    verdict = check("07.5", answer)
+    verdict = check("7.5", answer)
     assert verdict.passed is False
     assert keyword in verdict.message
 
@@ -144,12 +144,12 @@ def test_design_wrong(answer, keyword):
 def unanswered(*args, **kwargs): ...
 
 
-@pytest.mark.parametrize("exercise", ["07.3", "07.4", "07.5"])
+@pytest.mark.parametrize("exercise", ["7.3", "7.4", "7.5"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
 
-@pytest.mark.parametrize("exercise", ["07.3", "07.4"])
+@pytest.mark.parametrize("exercise", ["7.3", "7.4"])
 def test_a_function_of_dots_is_no_answer(exercise):
     assert check(exercise, unanswered).passed is None
 
@@ -165,8 +165,8 @@ def test_mixing_the_kernels(layer):
     with FlopCounterMode(display=False) as counter:
         mixed = torch.einsum("bk,koc->boc", attention, weight)
         mixed @ x
-    assert right_number("07.2", 0) == counter.get_total_flops() // 2 == 41_943_040
-    assert right_number("07.2", 1) == mixed.nbytes / 2**20 == 8
+    assert right_number("7.2", 0) == counter.get_total_flops() // 2 == 41_943_040
+    assert right_number("7.2", 1) == mixed.nbytes / 2**20 == 8
 
 
 def test_scaling_the_inputs(layer):
@@ -174,11 +174,11 @@ def test_scaling_the_inputs(layer):
     copies = attention[:, :, None, None] * x[:, None]
     with FlopCounterMode(display=False) as counter:
         weight.transpose(0, 1).flatten(1) @ copies.flatten(1, 2)
-    assert right_number("07.2", 2) == counter.get_total_flops() // 2 + copies.numel() == 134_479_872
-    assert right_number("07.2", 3) == copies.nbytes / 2**20 == 1
+    assert right_number("7.2", 2) == counter.get_total_flops() // 2 + copies.numel() == 134_479_872
+    assert right_number("7.2", 3) == copies.nbytes / 2**20 == 1
 
 
 def test_a_map_of_one_place_is_the_only_one_where_whole_products_cost_less():
     assert [places for places in range(1, 100) if 4 * places < places + 4] == [1]
-    right = next(a["answer"] for a in QUIZZES["07.1"][1]["answers"] if a.get("correct"))
+    right = next(a["answer"] for a in QUIZZES["7.1"][1]["answers"] if a.get("correct"))
     assert right == "on maps of a single place only"

@@ -52,25 +52,25 @@ def readers(correlation, n):
     return chosen
 
 
-RIGHT = {"08.3": merged, "08.4": rank, "08.5": readers}
+RIGHT = {"8.3": merged, "8.4": rank, "8.5": readers}
 WRONG = [
-    ("08.3", lambda batches: merged(batches, between=0), "δ"),
-    ("08.3", raw_sums, "digits are lost"),
-    ("08.3", lambda batches: torch.corrcoef(next(batches).T), "all samples together"),
-    ("08.3", lambda batches: merged(batches).diagonal(), "shape"),
-    ("08.4", lambda maps: rank(maps, power=2), "variances"),
-    ("08.4", lambda maps: rank(maps, centre=False), "centre"),
-    ("08.4", lambda maps: rank(maps, exponential=False), "entropy"),
-    ("08.4", lambda maps: rank(maps.movedim(0, 1)), "every channel"),
-    ("08.4", rank_with_nan, "NaN"),
-    ("08.5", lambda r, n: r.square().sum(0).topk(n).indices, "by itself"),
-    ("08.5", lambda r, n: r.abs().sum(0).argsort()[:n], "the first should be"),
+    ("8.3", lambda batches: merged(batches, between=0), "δ"),
+    ("8.3", raw_sums, "digits are lost"),
+    ("8.3", lambda batches: torch.corrcoef(next(batches).T), "all samples together"),
+    ("8.3", lambda batches: merged(batches).diagonal(), "shape"),
+    ("8.4", lambda maps: rank(maps, power=2), "variances"),
+    ("8.4", lambda maps: rank(maps, centre=False), "centre"),
+    ("8.4", lambda maps: rank(maps, exponential=False), "entropy"),
+    ("8.4", lambda maps: rank(maps.movedim(0, 1)), "every channel"),
+    ("8.4", rank_with_nan, "NaN"),
+    ("8.5", lambda r, n: r.square().sum(0).topk(n).indices, "by itself"),
+    ("8.5", lambda r, n: r.abs().sum(0).argsort()[:n], "the first should be"),
     (
-        "08.5",
+        "8.5",
         lambda r, n: [readers(r, 1)[0], *[c for c in range(len(r)) if c not in readers(r, 1)][: n - 1]],
         "ogether",
     ),
-    ("08.5", lambda r, n: [0] * n, "different"),
+    ("8.5", lambda r, n: [0] * n, "different"),
 ]
 
 
@@ -116,7 +116,7 @@ def test_the_quiz_on_ranks_agrees_with_the_statistics():
         assert statistics.components(1.0) <= 2
         if statistics.predictability().min() < 0.5:
             alone.append(text)
-    assert right_answers("08.1")[1:2] == alone
+    assert right_answers("8.1")[1:2] == alone
 
 
 def test_the_quiz_counts_what_tensors_hold():
@@ -124,4 +124,4 @@ def test_the_quiz_counts_what_tensors_hold():
     pairs = len(torch.triu_indices(512, 512, 1)[0])
     scatter = torch.empty(512, 512, dtype=torch.float64)
     counted = [pairs, maps.nbytes, scatter.nbytes]
-    assert [question["answers"][0]["value"] for question in QUIZZES["08.2"]] == counted
+    assert [question["answers"][0]["value"] for question in QUIZZES["8.2"]] == counted

@@ -30,30 +30,30 @@ def dealt(reading, descriptor, fold, ridge=0.01, whole=True):
 
 
 RIGHT = {
-    "09.3": lambda x, n, maximum=False: (lambda g: g.amax(2) if maximum else g.mean(2))(x.unflatten(1, (n, -1))),
-    "09.4": crossing,
-    "09.5": lambda x, n: x.mean((2, 3)).std(0).argsort(descending=True)[:n],
-    "09.6": dealt,
+    "9.3": lambda x, n, maximum=False: (lambda g: g.amax(2) if maximum else g.mean(2))(x.unflatten(1, (n, -1))),
+    "9.4": crossing,
+    "9.5": lambda x, n: x.mean((2, 3)).std(0).argsort(descending=True)[:n],
+    "9.6": dealt,
 }
 WRONG = [
     (
-        "09.3",
+        "9.3",
         lambda x, n, maximum=False: (lambda g: g.amax(1) if maximum else g.mean(1))(x.unflatten(1, (-1, n))),
         "neigh",
     ),
-    ("09.3", lambda x, n, maximum=False: x.unflatten(1, (n, -1)).mean(2), "maximum=True"),
-    ("09.3", lambda x, n, maximum=False: x[:, :n].mean(1), "shape"),
-    ("09.4", lambda *a: crossing(*a, first_wins=-4), "not smaller yet"),
-    ("09.4", lambda *a: crossing(*a, first_wins=1), "multiple of 4"),
-    ("09.4", lambda n, p, hidden, kernels: 4 * round((n * p * p * hidden) ** 0.5 / 2), "For n"),
-    ("09.5", lambda x, n: x.mean((0, 2, 3)).topk(n).indices, "largest means"),
-    ("09.5", lambda x, n: x.var((0, 2, 3)).topk(n).indices, "not the pixels"),
-    ("09.5", lambda x, n: x.mean((2, 3)).var(0).topk(n).indices.flip(0), "another order"),
-    ("09.5", lambda x, n: x.nothing, "raised AttributeError"),
-    ("09.6", lambda r, d, group: dealt(r, d, torch.arange(len(r)) % 4), "both sides"),
-    ("09.6", lambda r, d, group: dealt(r, d, torch.zeros(len(r))), "that it judges"),
-    ("09.6", lambda r, d, group: dealt(r, d, group, whole=False), "added up"),
-    ("09.6", lambda r, d, group: dealt(r, d, group).mean(), "One R² a channel"),
+    ("9.3", lambda x, n, maximum=False: x.unflatten(1, (n, -1)).mean(2), "maximum=True"),
+    ("9.3", lambda x, n, maximum=False: x[:, :n].mean(1), "shape"),
+    ("9.4", lambda *a: crossing(*a, first_wins=-4), "not smaller yet"),
+    ("9.4", lambda *a: crossing(*a, first_wins=1), "multiple of 4"),
+    ("9.4", lambda n, p, hidden, kernels: 4 * round((n * p * p * hidden) ** 0.5 / 2), "For n"),
+    ("9.5", lambda x, n: x.mean((0, 2, 3)).topk(n).indices, "largest means"),
+    ("9.5", lambda x, n: x.var((0, 2, 3)).topk(n).indices, "not the pixels"),
+    ("9.5", lambda x, n: x.mean((2, 3)).var(0).topk(n).indices.flip(0), "another order"),
+    ("9.5", lambda x, n: x.nothing, "raised AttributeError"),
+    ("9.6", lambda r, d, group: dealt(r, d, torch.arange(len(r)) % 4), "both sides"),
+    ("9.6", lambda r, d, group: dealt(r, d, torch.zeros(len(r))), "that it judges"),
+    ("9.6", lambda r, d, group: dealt(r, d, group, whole=False), "added up"),
+    ("9.6", lambda r, d, group: dealt(r, d, group).mean(), "One R² a channel"),
 ]
 
 
@@ -77,7 +77,7 @@ def test_the_counts_of_the_quiz_are_those_of_the_layers():
 
     usual = DynamicConv2d(512, 512, 1)
     counted = [usual.weight.numel(), size(usual.attention), size(EAMAttention(512))]
-    assert [question["answers"][0]["value"] for question in QUIZZES["09.2"]] == counted
+    assert [question["answers"][0]["value"] for question in QUIZZES["9.2"]] == counted
 
 
 def test_the_first_quiz_is_right():

@@ -176,7 +176,7 @@ def _counting(model: nn.Module) -> Iterator[_Tally]:
         if isinstance(module, torch.jit.ScriptModule):
             tally.unknown["normalisation and pooling in TorchScript"] += 1
         else:
-            module.register_forward_pre_hook(begin, prepend=True)
+            module.register_forward_pre_hook(begin)
             module.register_forward_hook(end, always_call=True)
     # Attention's fused kernels are operators of their own, other ones on each device. Past the two modes PyTorch takes
     # no fused path, nor what torch.compile has made.

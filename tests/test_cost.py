@@ -656,6 +656,18 @@ def test_weights_that_hooks_compute():
     assert counted.flops == 36 * (32 + 64)
 
 
+def test_a_failure_that_the_network_catches_moves_nothing_to_another_part():
+    def forward(model, image):
+        try:
+            model.attention(image[:, :2])
+        except ValueError:
+            return model.linear(image)
+
+    model = Called(forward, attention=KernelAttention(8), linear=nn.Linear(4, 2))
+    counted = cost(model, (8, 4, 4))
+    assert counted.flops == counted.by_part["classifier"] == 8 * 4 * 4 * 2
+
+
 def test_what_runs_in_between_is_counted_by_itself():
     """A hook of a network that asks what another one costs."""
     model, inner = backbone(), []

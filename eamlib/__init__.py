@@ -11,6 +11,7 @@ from eamlib.budget import BUDGETS, Budget, announce, budget
 from eamlib.convert import convert
 from eamlib.cost import Cost, cost
 from eamlib.diagnostics import CollapseWarning, LayerAttention, diagnose
+from eamlib.fold import fold_batch_norm
 from eamlib.freeze import Frozen, freeze
 from eamlib.models import create_model, list_models
 
@@ -53,6 +54,7 @@ __all__ = [
     "cost",
     "create_model",
     "diagnose",
+    "fold_batch_norm",
     "freeze",
     "functional",
     "layers",

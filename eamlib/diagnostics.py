@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.layers.dynamic import DynamicConv2d
-from eamlib.mixtures import dynamic_layers, names_of, watch_mixtures
-from eamlib.watch import Batch, evaluating, joined, predictions
+from eamlib.mixtures import dynamic_layers, mixtures_that_ran, names_of, watch_mixtures
+from eamlib.watch import Batch, evaluating, predictions
 
 COLLAPSED_USE = 0.95
 STATIC_INFORMATION = 0.001
@@ -90,9 +90,10 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
 
     Warns:
         CollapseWarning: once, with the names of all layers that have collapsed.
+        UserWarning: once, with the names of layers that did not run, which are left out.
 
     Raises:
-        ValueError: if ``model`` has no such layer or does not run one of them, there are fewer than two images, or an
+        ValueError: if ``model`` has no such layer or runs none of them, there are fewer than two images, or an
             attention is NaN or no row of weights that sum to one.
 
     Example:
@@ -105,7 +106,7 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
     with evaluating(model), watch_mixtures(model, layers) as seen:
         for _ in predictions(model, batches):
             pass
-    diagnoses = [diagnosis(name, attention) for name, attention in joined(seen).items()]
+    diagnoses = [diagnosis(name, attention) for name, attention in mixtures_that_ran(model, seen).items()]
     collapsed = [names_of(model, layers[layer.name]) for layer in diagnoses if layer.verdict == "collapsed"]
     if collapsed:
         warnings.warn(

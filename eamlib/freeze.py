@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from eamlib._checks import no_hooks
 from eamlib._copied import copied
+from eamlib.fold import fold_batch_norm
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import BlockPredictor, DyNetConv2d
 from eamlib.layers.geometry import conv2d_arguments
-from eamlib.mixtures import dynamic_layers, watch_mixtures
-from eamlib.watch import Batch, evaluating, joined, predictions
+from eamlib.mixtures import dynamic_layers, mixtures_that_ran, watch_mixtures
+from eamlib.watch import Batch, evaluating, predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class Frozen:
     images: int
 
 
-def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
+def freeze(model: nn.Module, batches: Iterable[Batch], *, fold: bool = False) -> Frozen:
     """Return a copy of ``model`` with an ``nn.Conv2d`` in the place of every dynamic convolution.
 
     Its kernel is Σ_k ā_k W_k, where ā is the layer's mean attention over all images, and its bias likewise. Where the
@@ -59,10 +60,15 @@ def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
         batches: images ``[B, C, H, W]``, or pairs of these and labels ``[B]``, a tensor or a list, as a ``DataLoader``
             gives them. With labels they are read a second time, for the accuracy of the copy: an iterator can be read
             but once.
+        fold: fold the batch norms of the copy into its convolutions, by :func:`eamlib.fold_batch_norm`.
+
+    Warns:
+        UserWarning: once, with the names of layers that did not run: they stay dynamic.
 
     Raises:
-        ValueError: if ``model`` has no dynamic layer or does not run one of them, a layer carries hooks (they would be
-            lost), an attention is NaN, there is no image, labels come from an iterator, or they do not fit the output.
+        ValueError: if ``model`` has no dynamic layer or runs none of them, a layer carries hooks (they would be
+            lost), an attention is NaN, there is no image, labels come from an iterator, or they do not fit the output;
+            with ``fold``, as :func:`eamlib.fold_batch_norm`.
 
     Example:
         >>> dynamic = nn.Sequential(layers.DynamicConv2d(8, 16, 3, padding=1), nn.ReLU())
@@ -78,25 +84,34 @@ def freeze(model: nn.Module, batches: Iterable[Batch]) -> Frozen:
     for name, layer in layers.items():
         no_hooks(name, layer)
     with evaluating(model), watch_mixtures(model, layers) as seen:
-        accuracy_before, images = _accuracy(model, batches)
-    attention = {name: rows.mean(0) for name, rows in joined(seen).items()}
+        accuracy_before, images, few = _accuracy(model, batches)
+    attention = {name: rows.mean(0) for name, rows in mixtures_that_ran(model, seen).items()}
 
-    static = {layer: _static(layer, attention[name]) for name, layer in layers.items()}
+    static = {layers[name]: _static(layers[name], mean) for name, mean in attention.items()}
     # A block whose predictor is None runs its chains as plain ones.
-    predictors = {module: None for module in model.modules() if isinstance(module, BlockPredictor)}
+    predictors = {
+        module: None
+        for block in model.modules()
+        for module in block.children()
+        if isinstance(module, BlockPredictor) and not static.keys().isdisjoint(block.modules())
+    }
     frozen = copied(model, static | predictors)
+    if fold:
+        frozen = fold_batch_norm(frozen, few)
 
     accuracy_after = None
     if accuracy_before is not None:
         with evaluating(frozen):
-            accuracy_after, _ = _accuracy(frozen, batches)
+            accuracy_after, *_ = _accuracy(frozen, batches)
     return Frozen(frozen, attention, accuracy_before, accuracy_after, images)
 
 
-def _accuracy(model: nn.Module, batches: Iterable[Batch]) -> tuple[float | None, int]:
-    """Top-1 accuracy in percent, None without labels, and the number of images."""
+def _accuracy(model: nn.Module, batches: Iterable[Batch]) -> tuple[float | None, int, Tensor]:
+    """Top-1 accuracy in percent, None without labels; the number of images, and a few of them."""
     count = labelled = correct = 0
+    few = torch.empty(0)
     for images, labels, output in predictions(model, batches):
+        few = few if len(few) else images[:2].clone()
         count += len(images)
         if labels is None:
             continue
@@ -111,7 +126,7 @@ def _accuracy(model: nn.Module, batches: Iterable[Batch]) -> tuple[float | None,
             raise ValueError(f"labels of shape {list(labels.shape)} do not fit what the model answers, {what}.")
         labelled += labels.numel()
         correct += (output.argmax(1) == labels.to(output.device)).sum().item()
-    return 100 * correct / labelled if labelled else None, count
+    return 100 * correct / labelled if labelled else None, count, few
 
 
 def _as_numbers(labels: object) -> Tensor:

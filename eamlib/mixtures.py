@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import DyNetConv2d
-from eamlib.watch import watch
+from eamlib.watch import joined, watch
 
 
 def dynamic_layers(model: nn.Module, *kinds: type[nn.Module]) -> dict[str, nn.Module]:
@@ -62,3 +63,24 @@ def watch_mixtures(
     # Before the layer runs: a dynamic convolution refuses NaN itself, and does not know its own name.
     with watch(layers, mixture, before=True) as seen:
         yield seen
+
+
+def mixtures_that_ran(model: nn.Module, seen: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    """What :func:`watch_mixtures` noted, as one tensor a layer; without layers that did not run.
+
+    Warns:
+        UserWarning: once, with the names of those: the heads that some networks have for their training alone, say.
+
+    Raises:
+        ValueError: if none of them ran.
+    """
+    idle = [name for name, calls in seen.items() if not calls]
+    if idle and len(idle) < len(seen):
+        names = ", ".join(names_of(model, model.get_submodule(name)) for name in idle)
+        warnings.warn(
+            f"{names} did not run: the model does not use it, in eval mode at least. It is left out.",
+            UserWarning,
+            stacklevel=3,
+        )
+        seen = {name: calls for name, calls in seen.items() if calls}
+    return joined(seen)

@@ -6,8 +6,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from eamlib import convert, cost, create_model, freeze
-from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, RandomChannels
+from eamlib import convert, cost, create_model, diagnose, freeze
+from eamlib.layers import (
+    DepthwiseSeparable,
+    DynamicConv2d,
+    DyNetConv2d,
+    EAMAttention,
+    RandomChannels,
+    conv_builder,
+)
 
 
 def randomised(model, image_size=64):
@@ -532,14 +539,45 @@ def test_bad_input_of_freeze_is_named(model, batches, message):
     assert all(module.training and not module._forward_hooks for module in model.modules())
 
 
-def test_a_layer_that_does_not_run_is_named():
-    class Forgetful(nn.Sequential):
-        def forward(self, input):
-            return self[0](input)
+class Head(nn.Module):
+    """As googlenet: one layer for every image, another in training alone."""
 
-    model = convert(Forgetful(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)))
-    with pytest.raises(ValueError, match="layer '1' did not run"):
-        freeze(model, [torch.zeros(1, 8, 4, 4)])
+    def __init__(self, make=lambda: nn.Conv2d(8, 8, 1)):
+        super().__init__()
+        self.layer, self.auxiliary = make(), make()
+
+    def forward(self, x):
+        y = self.layer(x)
+        return (y, self.auxiliary(y)) if self.training else y
+
+
+def test_a_layer_that_does_not_run_stays_dynamic_and_is_named():
+    model, images = convert(Head()), torch.randn(2, 8, 4, 4)
+    with pytest.warns(UserWarning, match="^'auxiliary' did not run: .* It is left out.") as caught:
+        frozen = freeze(model, [images])
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert list(frozen.attention) == ["layer"] and dynamic(frozen.model) == ["auxiliary"]
+    torch.testing.assert_close(frozen.model.eval()(images), model.eval()(images))
+    with pytest.warns(UserWarning, match="'auxiliary' did not run"):
+        assert [layer.name for layer in diagnose(model, [images])] == ["layer"]
+    assert frozen.model.train()(images)[1].shape == images.shape
+
+
+def test_a_block_that_does_not_run_keeps_its_predictor():
+    model = Head(lambda: DepthwiseSeparable(8, 8, conv=conv_builder("dynet"))).eval()
+    images = torch.randn(1, 8, 4, 4)
+    with pytest.warns(UserWarning, match="'auxiliary.0.0', 'auxiliary.1.0' did not run"):
+        frozen = freeze(model, [images]).model
+    assert frozen.layer.predictor is None
+    torch.testing.assert_close(frozen(images), model(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(frozen.auxiliary(images), model.auxiliary(images))
+
+
+def test_a_network_that_runs_none_of_its_layers_is_refused():
+    model = convert(Head(), where=lambda name, layer: name == "auxiliary")
+    for ask in (freeze, diagnose):
+        with pytest.raises(ValueError, match="layer 'auxiliary' did not run"):
+            ask(model, [torch.zeros(2, 8, 4, 4)])
 
 
 @pytest.mark.cuda

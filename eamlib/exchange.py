@@ -24,7 +24,8 @@ from eamlib.watch import evaluating
 __all__ = ["EXCHANGES", "Exchanged", "exchange"]
 
 EXCHANGES = ("own", "mean", "another", "uniform")
-"""The attentions of the test: each image's own, the mean over the training images, another image's, 1 / K."""
+"""What the test compares, in order. Each image's own attention, the mean over the training images, another image's,
+and 1 / K."""
 
 
 @dataclass(frozen=True)

@@ -279,12 +279,13 @@ def _output_size(input, weight, stride, padding, dilation) -> tuple[int, int]:
 
 
 def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The tensors in the dtype that an autocast asks for; without one, they have to agree as they are."""
-    input, *others = tensors
-    kind = input.device.type
+    """The tensors in the dtype that an autocast asks for, which leaves float64 alone, as PyTorch's does; then they have
+    to agree."""
+    kind = tensors[0].device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
-        return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+        tensors = tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
+    input, *others = tensors
     for name, tensor in zip(("weight", "attention", "bias"), others, strict=True):
         if tensor is not None and (tensor.dtype != input.dtype or tensor.device != input.device):
             raise ValueError(
@@ -344,9 +345,13 @@ def _predicted_fastest(shape, num_kernels, element_size, device, threads, traini
 def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:
     if input.dim() != 4:
         raise ValueError(f"input has shape {list(input.shape)}; allowed is [B, C, H, W].")
-    if weight.dim() != 5 or weight.shape[0] == 0:
-        raise ValueError(f"weight has shape {list(weight.shape)}; allowed is [K, O, C / groups, kh, kw] with K >= 1.")
+    if weight.dim() != 5 or 0 in weight.shape:
+        raise ValueError(
+            f"weight has shape {list(weight.shape)}; allowed is [K, O, C / groups, kh, kw], K >= 1, with no size of 0."
+        )
     batch, channels = input.shape[:2]
+    if not is_traced() and 0 in input.shape[1:]:  # a graph may leave height and width open
+        raise ValueError(f"input has shape {list(input.shape)}; allowed is [B, C, H, W], of which B alone may be 0.")
     kernels, out_channels, group_channels = weight.shape[:3]
     if groups < 1 or channels != group_channels * groups:
         raise ValueError(

@@ -203,6 +203,36 @@ def test_bad_input_is_named(wrong, message):
         dynamic_conv2d(**(operands() | wrong))
 
 
+@pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
+@pytest.mark.parametrize(
+    ("name", "axis"), [("input", 1), ("input", 2), ("input", 3), *(("weight", a) for a in range(5))]
+)
+def test_a_size_of_zero_is_named_whatever_the_way(name, axis, strategy):
+    given = operands()
+    shape = list(given[name].shape)
+    shape[axis] = 0
+    given[name] = torch.zeros(shape, dtype=torch.double)
+    with pytest.raises(ValueError, match=rf"{name} has shape \[.*0.*\]; allowed"):
+        dynamic_conv2d(**given, strategy=strategy)
+
+
+def test_a_weight_without_outputs_does_not_kill_python():
+    with pytest.raises(ValueError, match=r"weight has shape \[3, 0, 8, 1, 1\]"):
+        dynamic_conv2d(torch.randn(2, 8, 4, 4), torch.randn(3, 0, 8, 1, 1), torch.rand(2, 3))
+
+
+def test_autocast_leaves_float64_alone_and_mixed_devices_are_named():
+    given = operands()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert dynamic_conv2d(**given).dtype == torch.float64  # as conv2d does
+        singles = {name: tensor.float() for name, tensor in given.items()}
+        assert dynamic_conv2d(**singles).dtype == torch.bfloat16
+        with pytest.raises(ValueError, match="weight is .* on meta; input is"):
+            dynamic_conv2d(**singles | {"weight": singles["weight"].to("meta")})
+        with pytest.raises(ValueError, match="attention is torch.bfloat16 on cpu; input is torch.float64"):
+            dynamic_conv2d(**given | {"attention": singles["attention"]})
+
+
 @pytest.mark.parametrize("strategy", ["bmm", "tiled"])
 @pytest.mark.parametrize("batch", [0, 4])
 def test_what_a_way_cannot_run_it_says(strategy, batch):

@@ -53,7 +53,7 @@ class RandomChannels(_Selection):
         super().__init__(in_channels, _at_most(channels, in_channels))
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         drawn = torch.randperm(in_channels, generator=generator, device="cpu")[:channels]
-        self.register_buffer("indices", drawn.sort().values)
+        self.register_buffer("indices", drawn.sort().values.to(torch.get_default_device()))
 
     def pick(self, input: Tensor) -> Tensor:
         return input.index_select(1, self.indices)

@@ -69,8 +69,9 @@ def run_unit(
         how: ``compile``, ``channels_last`` and ``workers`` of :func:`eamlib.training.fit`, where not the default.
 
     The record has ``configuration``, ``plan`` (where there is one), ``history`` (:func:`eamlib.training.fit`),
-    ``images`` (of training and test), ``answers`` (which test images are classified correctly, :func:`pack`),
-    ``exchange`` (of networks with a kernel attention on images in memory: :func:`eamlib.exchange.exchange`),
+    ``images`` (of training and test), ``answers`` (which test images are classified correctly:
+    :func:`eamlib.records.pack`), ``exchange`` (of networks with a kernel attention on images in memory:
+    :func:`eamlib.exchange.exchange`),
     ``images_per_second`` (training images, over training and test), ``how`` (where it is not empty) and
     :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
 

@@ -123,7 +123,7 @@ def pooled(tables: Iterable[Mapping[str, Mapping[int, float]]]) -> Spread | None
         tables: each a mapping from rows to accuracy by seed; seeds may be missing.
 
     Returns:
-        None where nothing is left over: without two rows that share two seeds.
+        None where nothing is left over, for want of two rows that share two seeds.
 
     Example:
         >>> first = {"a": {0: 71.0, 1: 71.4, 2: 70.9}, "b": {0: 70.5, 1: 71.0, 2: 70.4}}
@@ -392,7 +392,7 @@ def rows_differ(table: Mapping[str, Mapping[int, float]]) -> FTest | None:
         table: rows with their accuracy by seed; seeds may be missing.
 
     Returns:
-        None where there is nothing to measure a spread by: without two rows that share two seeds, or where rows and
+        None where there is nothing to measure a spread by, for want of two rows that share two seeds or because rows and
         seeds explain every figure.
 
     Example:
@@ -423,8 +423,8 @@ def dunnett(table: Mapping[str, Mapping[int, float]], control: str) -> dict[str,
         control: the row that all others are compared with.
 
     Returns:
-        By row: the difference to the control, with p and an interval that hold for all rows together. Without interval
-        and p where there is no spread.
+        The difference of each row to the control, with p and an interval that hold for all rows together. Without
+        interval and p where there is no spread.
 
     Raises:
         ValueError: if ``control`` is no row.

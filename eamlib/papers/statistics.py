@@ -392,8 +392,8 @@ def rows_differ(table: Mapping[str, Mapping[int, float]]) -> FTest | None:
         table: rows with their accuracy by seed; seeds may be missing.
 
     Returns:
-        None where there is nothing to measure a spread by, for want of two rows that share two seeds or because rows and
-        seeds explain every figure.
+        None where there is nothing to measure a spread by, for want of two rows that share two seeds or because rows
+        and seeds explain every figure.
 
     Example:
         >>> table = {"a": {0: 71.0, 1: 72.0}, "b": {0: 71.2, 1: 72.4}, "c": {0: 73.0, 1: 74.1}}

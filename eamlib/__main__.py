@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _WORKERS = (
     "of imagenet100: processes that decode; the result does not depend on it (default: one a core, 16 at most; give "
@@ -560,15 +560,18 @@ def _reproduce_tables(options: argparse.Namespace, how: dict) -> None:
         rows = [(f"{table.name}: {table.title} ({table.paper})", wanted, chosen or table.rows) for table in tables]
         _list_units(options, rows, units, how)
         return
-    try:
-        _run(options, units, how)
-    finally:
+
+    def show() -> None:
         for table in tables:
             built = report.build(table, wanted, options.results)
             print(f"\n{report.markdown(built)}\nSaved as {report.save(built, options.results)}.")
 
+    _run(options, units, how, show)
 
-def _run(options: argparse.Namespace, units: list, how: dict) -> None:
+
+def _run(options: argparse.Namespace, units: list, how: dict, show: Callable[[], None] = lambda: None) -> None:
+    """Train the share of ``units`` that is asked for, and then ``show`` what there is, before those that diverged are
+    an error."""
     from eamlib.papers.reproduce import reproduce
     from eamlib.papers.units import shard
 
@@ -587,6 +590,7 @@ def _run(options: argparse.Namespace, units: list, how: dict) -> None:
     for outcome in outcomes:
         print(f"{outcome.unit.data}/{outcome.unit.name}: {outcome.state}, {outcome.message}", flush=True)
         diverged += [outcome.unit.name] if outcome.state == "diverged" else []
+    show()
     if diverged:
         raise FloatingPointError(f"{len(diverged)} of {len(units)} runs diverged: {', '.join(diverged)}.")
 

@@ -48,7 +48,7 @@ def augment(
         True
     """
     if images.dim() != 4:
-        raise ValueError(f"images have shape {list(images.shape)}; allowed is [B, C, H, W].")
+        raise ValueError(f"images has shape {list(images.shape)}; allowed is [B, C, H, W].")
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise ValueError(f"images are of {images.dtype}; allowed are uint8 and floating point.")
     batch, _, height, width = images.shape

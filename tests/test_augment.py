@@ -99,11 +99,18 @@ def test_grey_images_with_one_channel_in_memory_and_empty_batches():
     assert augment(images[:0], cutout=2).shape == (0, 3, 8, 8)
 
 
+@pytest.mark.parametrize("channels", [1, 5])
+def test_any_number_of_channels_moves_as_one(channels):
+    images = noise(5, 1, 8, 8).expand(-1, channels, -1, -1)
+    result = augment(images, pad=2, generator=seeded())
+    assert result.shape == images.shape and (result == result[:, :1]).all()
+    assert torch.equal(result[:, 0], augment(images[:, :1].expand(-1, 3, -1, -1), pad=2, generator=seeded())[:, 0])
+
+
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (torch.zeros(3, 8, 8), {}, r"images has shape \[3, 8, 8\]; allowed is \[B, 3, H, W\]"),
-        (torch.zeros(2, 1, 8, 8), {}, "images has shape"),
+        (torch.zeros(3, 8, 8), {}, r"images has shape \[3, 8, 8\]; allowed is \[B, C, H, W\]"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.int64), {}, "images are of torch.int64; allowed are uint8 and floating"),
         (torch.zeros(2, 3, 8, 6), {"pad": 6}, "pad = 6 must be an integer from 0 to 5"),
         (torch.zeros(2, 3, 8, 8), {"pad": -1}, "pad = -1"),

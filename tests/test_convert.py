@@ -347,7 +347,7 @@ def test_a_hook_is_not_lost_in_silence(hook):
     [
         (
             lambda: convert(small(), "static"),
-            "conv = 'static' .* static already. Allowed: dynamic, eam-rcr",
+            "conv = 'static' .* static already. Allowed: dynamic, dynamic-uniform, eam-rcr",
         ),
         (lambda: convert(small(), "dynet"), "conv = 'dynet' converts nothing: its coefficients do not sum to one"),
         (lambda: convert(small(), "eam-rrc"), "conv = 'eam-rrc' is unknown. Did you mean 'eam-rcr'"),

@@ -258,7 +258,12 @@ def _p(p: float | None) -> str:
 
 
 def aligned(lines: list[list[str]]) -> list[str]:
-    """The rows of a Markdown table, padded so that they can be read as they are."""
+    """The rows of a Markdown table, padded so that they can be read as they are.
+
+    Example:
+        >>> aligned([["row", "seeds"], ["static", "3"]])
+        ['| row    | seeds |', '| ------ | ----- |', '| static | 3     |']
+    """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
     return [

@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch.utils.data import Dataset
 
 from eamlib import cifar, imagenet, own_images, records, tiny_imagenet
 from eamlib._checks import integer_within, one_of, positive_int
-from eamlib.decoded import cache_folder, rgb
+from eamlib.decoded import cache_folder, decoded, rgb
 from eamlib.files import fetching
 
 __all__ = [
@@ -103,7 +104,7 @@ def load(
             al. 2017), ``"cifar10"`` or ``"cifar100"`` (60,000 photographs each, Krizhevsky 2009,
             https://www.cs.toronto.edu/~kriz/cifar.html), ``"tiny_imagenet"`` (200 classes of ImageNet in 64 × 64
             pixels, 500 training and 50 test images each; Le and Yang 2015,
-            http://cs231n.stanford.edu/tiny-imagenet-200.zip), ``"tiny_imagenet_100"`` (the first 100 of these classes,
+            https://cs231n.stanford.edu/tiny-imagenet-200.zip), ``"tiny_imagenet_100"`` (the first 100 of these classes,
             in the order of its ``wnids.txt``: a stand-in for ImageNet100 that everybody can have), or
             ``"imagenet100"`` (100 classes of ImageNet, 50 test images each and about 1,300 for training; Russakovsky et
             al. 2015, https://arxiv.org/abs/1409.0575).
@@ -182,7 +183,7 @@ def folder(
     name = path.resolve().name
     if size is None:
         return imagenet.ImageFolderSet(name, tuple(files), labels, classes)
-    return ImageSet(name, own_images.squares(name, files, size), labels, classes)
+    return ImageSet(name, decoded(name, files, size, own_images.square), labels, classes)
 
 
 def sample(name: str = "fashion_mnist") -> ImageSet:
@@ -381,19 +382,14 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy())
 
 
-def _cifar(name: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
-    return ImageSet(name, *cifar.read(name, _root(root), train, download))
-
-
-def _tiny_imagenet(name: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
-    return ImageSet(name, *tiny_imagenet.read(name, _root(root), train, download))
+def _read(module: ModuleType, name: str, root: str | Path | None, train: bool, download: bool) -> ImageSet:
+    return ImageSet(name, *module.read(name, _root(root), train, download))
 
 
 _LOADERS = {
     "digits": _digits,
     "fashion_mnist": _fashion_mnist,
-    **{name: partial(_cifar, name) for name in cifar.CLASSES},
-    **{name: partial(_tiny_imagenet, name) for name in tiny_imagenet.CLASSES},
+    **{name: partial(_read, module, name) for module in (cifar, tiny_imagenet) for name in module.CLASSES},
 }
 IN_MEMORY = tuple(_LOADERS)
 DATASETS = (*IN_MEMORY, "imagenet100")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import integer_within, positive_int
+from eamlib._unchanged import same_modules
 from eamlib.data import ImageSet
 from eamlib.layers import DynamicConv2d
 from eamlib.mixtures import dynamic_layers
@@ -160,9 +161,9 @@ def exchange(
         found = []
         for recalibrated in (False, True):
             for attention in EXCHANGES:
-                with _batch_norm_kept(model) as norms:
+                with same_modules(model):
                     if recalibrated:
-                        _recalibrate(norms, lambda: run(of_train, answer_of(attention, own_of_train)))  # noqa: B023
+                        _recalibrate(model, lambda: run(of_train, answer_of(attention, own_of_train)))  # noqa: B023
                     known = run(of_test, answer_of(attention, own_of_test)).argmax(1) == labels
                 lost, gained = int((own_known & ~known).sum()), int((known & ~own_known).sum())
                 found.append(Exchanged(attention, recalibrated, len(test), int(known.sum()), lost, gained))
@@ -214,21 +215,9 @@ def _others(count: int, draws: torch.Generator) -> Tensor:
     return others
 
 
-@contextmanager
-def _batch_norm_kept(model: nn.Module) -> Iterator[list[nn.Module]]:
-    """The batch normalisations that keep statistics; afterwards these are as they were."""
+def _recalibrate(model: nn.Module, run: Callable[[], object]) -> None:
+    """Take the statistics of batch normalisation anew while ``run`` runs the network: the mean over its batches."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    before = [(norm.momentum, {name: buffer.clone() for name, buffer in norm.named_buffers()}) for norm in norms]
-    try:
-        yield norms
-    finally:
-        for norm, (momentum, buffers) in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            norm.load_state_dict(buffers, strict=False)
-
-
-def _recalibrate(norms: list[nn.Module], run: Callable[[], object]) -> None:
-    """Take the statistics anew while ``run`` runs the network: the mean over its batches."""
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # each batch counts alike

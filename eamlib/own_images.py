@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eamlib.decoded import decoded
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 HELD_OUT = 0.2  # the share of each class that is tested on, where the folder has no split of its own
 
@@ -67,13 +65,8 @@ def _split(labels: Tensor, train: bool, seed: int) -> Tensor:
     return (~held_out if train else held_out).nonzero().flatten()
 
 
-def squares(name: str, files: list[Path], size: int) -> Tensor:
-    """The images as squares, uint8 ``[N, 3, size, size]``: the middle of each, its short side scaled to ``size``."""
-    return decoded(name, files, size, square)
-
-
 def square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The middle square of ``[H, W, 3]`` as ``[size, size, 3]``."""
+    """The middle square of an image ``[H, W, 3]``, uint8, scaled to ``[size, size, 3]``."""
     height, width, _ = pixels.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

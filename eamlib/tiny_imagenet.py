@@ -16,7 +16,7 @@ from eamlib.files import fetching
 
 CLASSES = {"tiny_imagenet": 200, "tiny_imagenet_100": 100}
 FOLDER = "tiny-imagenet-200"
-URL = f"http://cs231n.stanford.edu/{FOLDER}.zip"
+URL = f"https://cs231n.stanford.edu/{FOLDER}.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 PER_CLASS = {True: 500, False: 50}
 SIZE = 64

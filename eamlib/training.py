@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eamlib._checks import positive_int
+from eamlib._unchanged import same_modules, same_random_numbers
 from eamlib.data import ImageSet
 from eamlib.feed import InMemory, OnDisk, check_set, feed, parts
 from eamlib.imagenet import MEAN, STD, ImageFolderSet
@@ -164,7 +165,7 @@ def fit(
         place = {"device": device, "process": accelerator.process_index, "processes": accelerator.num_processes}
         images_of_train = feed(train, augment=recipe.augment, workers=workers, **place)
         images_of_test = feed(test, workers=workers, **place)
-        _check_trainable(model, frozen, train, recipe, accelerator.num_processes)
+        _check_trainable(model, frozen, images_of_train, recipe, accelerator.num_processes)
         # Accelerate changes the forward of what it is given: a shell of one layer keeps the model as it is.
         network = nn.Sequential(torch.compile(model) if compile else model)
         network, optimizer = accelerator.prepare(network, recipe.optimizer(model))
@@ -188,9 +189,7 @@ def fit(
         try:
             for epoch in range(len(run.history) + 1, recipe.epochs + 1):
                 start, first = time.perf_counter(), (epoch - 1) * steps_an_epoch
-                model.train()
-                for module in frozen:
-                    module.eval()
+                _train_mode(model, frozen)
                 losses, correct = torch.zeros(steps_an_epoch, device=device), 0
                 batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
                 for i, (images, labels) in enumerate(images_of_train.read(batches, draws)):
@@ -247,8 +246,14 @@ def _frozen(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if not module.training] if model.training else []
 
 
+def _train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
+    model.train()
+    for module in frozen:
+        module.eval()
+
+
 def _check_trainable(
-    model: nn.Module, frozen: list[nn.Module], train: ImageSet | ImageFolderSet, recipe: Recipe, processes: int
+    model: nn.Module, frozen: list[nn.Module], train: InMemory | OnDisk, recipe: Recipe, processes: int
 ) -> None:
     """Raise a ``ValueError`` for what would do nothing, or fail in the last batch of an epoch."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -256,21 +261,20 @@ def _check_trainable(
     last = len(train) % recipe.batch_size or recipe.batch_size
     if last >= 2 * recipe.accumulate * processes:
         return
-    trial = copy.deepcopy(model).train()
-    for ours, theirs in zip(model.modules(), list(trial.modules()), strict=True):
-        theirs.training = ours not in frozen
     met = []
-    for name, module in trial.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+    images, _ = next(train.read([torch.zeros(1, dtype=torch.long)]))
+    # The one error that it is to find is batch normalisation's own.
+    with same_modules(model), same_random_numbers(), torch.no_grad(), suppress(ValueError):
+        _train_mode(model, frozen)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
 
-            def look(_, inputs, name=name):
-                if inputs[0].numel() == inputs[0].shape[1]:
-                    met.append(name)
+                def look(_, inputs, name=name):
+                    if inputs[0].numel() == inputs[0].shape[1]:
+                        met.append(name)
 
-            module.register_forward_pre_hook(look)
-    images, _ = next(iter(feed(train, next(model.parameters()).device).read([torch.tensor([0])])))
-    with torch.no_grad(), torch.random.fork_rng(), suppress(ValueError):  # which batch normalisation raises
-        trial(images.float())
+                module.register_forward_pre_hook(look)
+        model(images.float())
     if met:
         raise ValueError(
             f"batch_size = {recipe.batch_size} leaves a last batch of {last} of {len(train)} images, in which batch "

@@ -58,7 +58,7 @@ COST_ROWS = (
 
 
 def cost_table() -> list[tuple[CostRow, Cost]]:
-    """Every row of the paper's two cost tables beside our count: fvcore, eval mode, batch 1, 3 × 224 × 224.
+    """Every row of the paper's two cost tables beside our count: fvcore's rules, eval mode, batch 1, 3 × 224 × 224.
 
     Example:
         >>> for row, ours in cost_table()[1:4]:

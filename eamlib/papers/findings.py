@@ -15,7 +15,7 @@ from eamlib.files import replace
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.claims import conclude
 from eamlib.papers.protocol import Contrast, Part, Protocol
-from eamlib.papers.report import NAMES, aligned
+from eamlib.papers.report import NAMES, aligned, interval, number, rounded
 from eamlib.papers.statistics import (
     dunnett,
     equivalence,
@@ -101,16 +101,7 @@ def findings(protocol: Protocol, results: str | Path) -> dict:
         "ablation": _ablation(protocol, accuracy),
         "alike": alike,
     }
-    return _rounded(values)
-
-
-def _rounded(value: object) -> object:
-    """To a millionth: the last bits of a logarithm or a distribution are another machine's."""
-    if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return round(value, 6) if isinstance(value, float) else value
+    return rounded(values)
 
 
 def _called(protocol: Protocol, name: str) -> list[tuple[Part, str]]:
@@ -228,9 +219,9 @@ def markdown(found: dict) -> str:
         [
             NAMES[g["data"]],
             f"{g['seeds']} of {g['least']}",
-            *(_number(g[name]) for name in EXCHANGES),
-            *(_number(g[f"{name} recalibrated"]) for name in EXCHANGES),
-            _number(g["cost"], "+.2f"),
+            *(number(g[name]) for name in EXCHANGES),
+            *(number(g[f"{name} recalibrated"]) for name in EXCHANGES),
+            number(g["cost"], "+.2f"),
             {True: "passed", False: "not testable here", None: "not run yet"}[g["passed"]],
         ]
         for g in found["gate"]
@@ -241,9 +232,9 @@ def markdown(found: dict) -> str:
             NAMES[r["data"]],
             r["title"],
             str(r["n"]),
-            _number(r["mean"]),
-            _number(r["sd"]),
-            _number(r["printed"]),
+            number(r["mean"]),
+            number(r["sd"]),
+            number(r["printed"]),
         ]
         for r in found["rows"]
         if r["n"]
@@ -253,12 +244,12 @@ def markdown(found: dict) -> str:
             c["label"],
             c["data"],
             str(c["n"]),
-            _number(c["mean"], "+.2f"),
-            "–" if c["low"] is None else f"{_number(c['low'], '+.2f')} to {_number(c['high'], '+.2f')}",
-            _number(c["p_adjusted"], ".3f"),
-            _number(c["p_same_adjusted"], ".3f"),
-            _number(c["improvement"]["probability"]),
-            _number(c["printed"], "+.2f"),
+            number(c["mean"], "+.2f"),
+            interval(c, "+.2f"),
+            number(c["p_adjusted"], ".3f"),
+            number(c["p_same_adjusted"], ".3f"),
+            number(c["improvement"]["probability"]),
+            number(c["printed"], "+.2f"),
             c["verdict"],
         ]
         for c in found["contrasts"]
@@ -306,15 +297,15 @@ def markdown(found: dict) -> str:
             [
                 name,
                 str(d["n"]),
-                _number(d["mean"], "+.2f"),
-                _number(d["low"], "+.2f"),
-                _number(d["high"], "+.2f"),
-                _number(d["p"], ".3f"),
+                number(d["mean"], "+.2f"),
+                number(d["low"], "+.2f"),
+                number(d["high"], "+.2f"),
+                number(d["p"], ".3f"),
             ]
             for name, d in ablation["rows"].items()
         ]
         parts += _section(head, ["row", "seeds", "difference", "low", "high", "p (Dunnett)"], lines)
-    alike = [[a["data"], a["first"], a["second"], str(a["seeds"]), _number(a["rho"])] for a in found["alike"]]
+    alike = [[a["data"], a["first"], a["second"], str(a["seeds"]), number(a["rho"])] for a in found["alike"]]
     parts += _section(
         "How alike two rows err: correlation of their answers", ["data", "first", "second", "seeds", "ρ"], alike
     )
@@ -325,10 +316,6 @@ def _section(title: str, head: list[str], lines: list[list[str]]) -> list[str]:
     return [f"## {title}\n", *aligned([head, *lines]), ""] if lines else []
 
 
-def _number(value: float | None, form: str = ".2f") -> str:
-    return "–" if value is None else format(value, form).replace("-", "−")
-
-
 def save(found: dict, folder: str | Path) -> Path:
     """Write :func:`findings` as ``report.md`` and ``report.json``, and draw ``forest.svg`` and ``grid.svg``.
 
@@ -337,6 +324,13 @@ def save(found: dict, folder: str | Path) -> Path:
 
     Raises:
         ModuleNotFoundError: if matplotlib is missing; nothing is written then.
+
+    Example:
+        >>> from eamlib.papers import protocol
+        >>> found = findings(protocol.read("results/plans/attention.json"), "results")
+        >>> path = save(found, "found")
+        >>> path.name, sorted(file.suffix for file in path.parent.iterdir())
+        ('report.md', ['.json', '.md', '.svg', '.svg'])
     """
     import matplotlib.pyplot as plt
 

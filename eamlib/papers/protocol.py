@@ -69,6 +69,10 @@ class Contrast:
         table: of both rows.
         first, second: names of the rows.
         of_attentions: whether it compares attentions, so that it needs data where attention matters.
+
+    Example:
+        >>> Contrast("RCR – DyNet", "attention", "eam-rcr", "dynamic", of_attentions=True).second
+        'dynamic'
     """
 
     name: str
@@ -121,18 +125,23 @@ class Protocol:
         return list(dict.fromkeys(unit for part in chosen for unit in part.units(seeds)))
 
     @property
+    def possible(self) -> list[Unit]:
+        """Every run that belongs to it, the least and what may follow, each once."""
+        return list(dict.fromkeys(unit for part in self.parts for unit in part.units(part.most)))
+
+    @property
     def note(self) -> dict[str, str]:
         """What a record of a planned run says of its plan."""
         return {"name": self.name, "digest": self.digest}
 
     def refuse_unplanned(self, unit: Unit) -> None:
         """Raise a ``ValueError`` if ``unit`` is no run of this plan."""
-        if unit not in {unit for part in self.parts for unit in part.units(part.most)}:
+        if unit not in self.possible:
             raise ValueError(f"{unit.data}/{unit.name} is not in plan {self.name}; allowed are the runs that it lists.")
 
     def records(self, results: str | Path) -> Iterator[tuple[Unit, dict]]:
         """The plan's runs that have a record which names this very plan."""
-        for unit in dict.fromkeys(unit for part in self.parts for unit in part.units(part.most)):
+        for unit in self.possible:
             record = unit.record(results)
             if record is not None and record.get("plan") == self.note:
                 yield unit, record

@@ -63,8 +63,8 @@ def build(table: Table, plan: Plan, results: str | Path) -> dict:
                 "printed": dict(row.printed),
                 "baseline": row.baseline,
                 "accuracy": {str(seed): round(value, 6) for seed, value in accuracy[row.name].items()},
-                "ours": _rounded(asdict(ours)),
-                "difference": None if difference is None else _rounded(asdict(difference)),
+                "ours": rounded(asdict(ours)),
+                "difference": None if difference is None else rounded(asdict(difference)),
                 "seeds_needed": needed,
                 "why": why(row, plan, list(accuracy[row.name].values())),
                 "records": [str(plan.unit(row, seed).path(".")) for seed in found[row.name]],
@@ -158,12 +158,12 @@ def markdown(built: dict) -> str:
                 *(_paper_cell(table, row, name) for name in columns),
                 _mean_and_sd(summary),
                 str(summary["n"]),
-                _interval(summary),
+                interval(summary),
                 str(numbers[row.baseline]) if row.baseline else "–",
-                _number(difference.get("mean"), "+.2f"),
-                _interval(difference, "+.2f"),
+                number(difference.get("mean"), "+.2f"),
+                interval(difference, "+.2f"),
                 _p(difference.get("p")),
-                _number(ours["seeds_needed"], "d"),
+                number(ours["seeds_needed"], "d"),
                 ours["why"],
             ]
         )
@@ -234,22 +234,34 @@ def _paper_cell(table: Table, row: Row, data: str) -> str:
     if row.printed.get(data) is None:
         return "–"
     difference = _printed_difference(table, row, data)
-    return f"{row.printed[data]:.2f}" + ("" if difference is None else f" ({_number(difference, '+.2f')})")
+    return f"{row.printed[data]:.2f}" + ("" if difference is None else f" ({number(difference, '+.2f')})")
 
 
 def _mean_and_sd(summary: dict) -> str:
     if summary["n"] < 2:
-        return _number(summary["mean"], ".2f")
+        return number(summary["mean"], ".2f")
     return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
 
 
-def _interval(summary: dict, form: str = ".2f") -> str:
+def interval(summary: dict, form: str = ".2f") -> str:
+    """The ``low`` and ``high`` of a summary as a cell of a table.
+
+    Example:
+        >>> interval({"low": -0.5, "high": 1.25}, "+.2f"), interval({"low": None, "high": None})
+        ('−0.50 to +1.25', '–')
+    """
     if summary.get("low") is None:
         return "–"
-    return f"{_number(summary['low'], form)} to {_number(summary['high'], form)}"
+    return f"{number(summary['low'], form)} to {number(summary['high'], form)}"
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str = ".2f") -> str:
+    """A number as a cell of a table, with a minus sign that is one.
+
+    Example:
+        >>> number(-0.5), number(0.5, "+.1f"), number(None)
+        ('−0.50', '+0.5', '–')
+    """
     return "–" if value is None else format(value, form).replace("-", "−")
 
 
@@ -271,6 +283,15 @@ def aligned(lines: list[list[str]]) -> list[str]:
     ]
 
 
-def _rounded(values: dict) -> dict:
-    """To a millionth: the last bits of a logarithm or a distribution are another machine's."""
-    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+def rounded(value: object) -> object:
+    """Plain values with their floats to a millionth: the last bits of a logarithm are another machine's.
+
+    Example:
+        >>> rounded({"mean": 1 / 3, "values": [2 / 3, None, "n"]})
+        {'mean': 0.333333, 'values': [0.666667, None, 'n']}
+    """
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return round(value, 6) if isinstance(value, float) else value

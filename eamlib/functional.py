@@ -16,7 +16,7 @@ from torch import Tensor
 from eamlib import tiled
 from eamlib._checks import one_of
 from eamlib.roofline import predict
-from eamlib.tiled import is_traced
+from eamlib.tiled import is_traced, output_size
 
 Size = int | tuple[int, int]
 _CHUNK = 8 << 20  # bytes that a piece of the batch may make on a CPU, to be in a cache still when they are used
@@ -49,8 +49,8 @@ def dynamic_conv2d(
             ``"chunked"`` does that for a few samples at a time, so many as stay in a CPU's cache.
             ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
             ``groups=1`` only.
-            ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see ``eamlib.tiled``.
-            ``groups=1`` on a CPU in float32 and float64, where there is a C compiler.
+            ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see ``eamlib.tiled``. It also
+            convolves depthwise, plane by plane. On a CPU in float32 and float64, where there is a C compiler.
             ``"fuse"`` runs K static convolutions over the batch at once and mixes their outputs.
             ``"concat"`` scales the input by each of the K weights, lays the copies along the channels and runs one
             static convolution: K times the multiplications, but no kernel a sample.
@@ -81,7 +81,7 @@ def dynamic_conv2d(
     _check_shapes(input, weight, attention, bias, groups)
     input, weight, attention, bias = _of_one_kind(input, weight, attention, bias)
     input, padding = _padded(input, weight, stride, padding, dilation)
-    if strategy in _REFUSALS and (reason := _REFUSALS[strategy](input, groups)):
+    if strategy in _REFUSALS and (reason := _REFUSALS[strategy](input, weight, groups)):
         raise ValueError(f"strategy = {strategy!r} cannot run this convolution: {reason}.")
     if input.shape[0] == 0:  # not len: it makes a number of a batch that a traced graph leaves open
         strategy = "fuse"  # static convolutions know what to do without a sample
@@ -135,7 +135,7 @@ def _grouped(input, weight, attention, bias, stride, padding, dilation, groups):
 
 
 def _chunked(input, weight, attention, bias, stride, padding, dilation, groups):
-    height, width = _output_size(input, weight, stride, padding, dilation)
+    height, width = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
     of_a_sample = input[0].numel() + weight[0].numel() + weight.shape[1] * height * width
     return _by_pieces(
         lambda input, attention: _grouped(input, weight, attention, bias, stride, padding, dilation, groups),
@@ -167,9 +167,26 @@ def _by_pieces(run, input, attention, numbers):
 
 
 def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
-    columns, size = _columns(input, weight, stride, padding, dilation)
-    output = tiled.mixed_matmul(columns, weight.flatten(2), attention)
-    return _with_bias(output.unflatten(2, size), attention, bias)
+    kernel_size = weight.shape[3:]
+    if groups > 1:
+        # [K, O, 1, kh, kw] to a kernel a sample with its channels last, as the maps are; PyTorch counts them second.
+        kernels = weight.squeeze(2).permute(0, 2, 3, 1)
+        mixed = (attention @ kernels.flatten(1)).unflatten(1, kernels.shape[1:])
+        output = tiled.depthwise_conv2d(input.permute(0, 2, 3, 1), mixed, stride, padding, dilation).permute(0, 3, 1, 2)
+        if not _has_channels_last(input):
+            output = output.contiguous()
+    elif kernel_size == (1, 1) and padding == (0, 0) and _has_channels_last(input):
+        pixels = input[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
+        output = tiled.mixed_matmul(pixels.flatten(1, 2), weight.flatten(2), attention, channels_last=True)
+        output = output.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
+    else:
+        columns, size = _columns(input, weight, stride, padding, dilation)
+        output = tiled.mixed_matmul(columns, weight.flatten(2), attention).unflatten(2, size)
+    return _with_bias(output, attention, bias)
+
+
+def _has_channels_last(maps: Tensor) -> bool:
+    return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
 
 
 def _fuse(input, weight, attention, bias, stride, padding, dilation, groups):
@@ -215,19 +232,24 @@ STRATEGIES = {
     "concat": _concat,
     "loop": _loop,
 }
-_REFUSALS = {
-    "bmm": lambda input, groups: _needs_one_group(groups),
-    "tiled": lambda input, groups: _needs_one_group(groups) or tiled.why_not(input),
-}
 
 
-def _needs_one_group(groups: int) -> str | None:
+def _no_bmm(input: Tensor, weight: Tensor, groups: int) -> str | None:
     return None if groups == 1 else f"it multiplies whole matrices, and groups = {groups}"
+
+
+def _not_tiled(input: Tensor, weight: Tensor, groups: int) -> str | None:
+    if groups > 1 and weight.shape[1:3] != (groups, 1):
+        return f"it knows one group, or as many as there are inputs and outputs, and groups = {groups}"
+    return tiled.why_not(input)
+
+
+_REFUSALS = {"bmm": _no_bmm, "tiled": _not_tiled}
 
 
 def _columns(input, weight, stride, padding, dilation):
     """The input as a matrix a sample, ``[B, C kh kw, H' W']``, and (H', W')."""
-    size = _output_size(input, weight, stride, padding, dilation)
+    size = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
     kernel_size = weight.shape[3:]
     if kernel_size == (1, 1) and padding == (0, 0):
         if stride != (1, 1):
@@ -261,21 +283,13 @@ def _padded(input, weight, stride, padding, dilation) -> tuple[Tensor, tuple[int
             input = F.pad(input, (0, total[1] % 2, 0, total[0] % 2))
         return input, (total[0] // 2, total[1] // 2)
     padding = _pair("padding", padding, 0)
-    height, width = _output_size(input, weight, stride, padding, dilation)
+    height, width = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
     if height < 1 or width < 1:
         raise ValueError(
             f"weight {list(weight.shape)} with dilation = {list(dilation)} is larger than the padded input: "
             f"{list(input.shape)} with padding = {list(padding)}."
         )
     return input, padding
-
-
-def _output_size(input, weight, stride, padding, dilation) -> tuple[int, int]:
-    def size(axis):
-        covered = dilation[axis] * (weight.shape[3 + axis] - 1) + 1
-        return (input.shape[2 + axis] + 2 * padding[axis] - covered) // stride[axis] + 1
-
-    return size(0), size(1)
 
 
 def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -306,8 +320,8 @@ def fastest(
     """The strategy that ``"auto"`` takes: of those that can run, the one that :mod:`eamlib.roofline` predicts fastest.
 
     Never ``"loop"``, which the others are tested against. In a graph that is being traced the choice must not look at
-    the batch: there it is ``"bmm"`` for one group and ``"fuse"`` for several, which makes a depthwise layer twice as
-    fast in onnxruntime as ``"concat"``.
+    the batch: to compile it is ``"tiled"`` where that can run; elsewhere ``"bmm"`` for one group and ``"fuse"`` for
+    several, which makes a depthwise layer twice as fast in onnxruntime as ``"concat"``.
 
     Args:
         input, weight: as in :func:`dynamic_conv2d`, with at least one sample.
@@ -320,8 +334,10 @@ def fastest(
         True
     """
     if is_traced():
+        if _not_tiled(input, weight, groups) is None:
+            return "tiled"
         return "bmm" if groups == 1 else "fuse"
-    out_height, out_width = _output_size(input, weight, stride, padding, dilation)
+    out_height, out_width = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
     batch, channels, height, width = input.shape
     kernels, out_channels, _, kernel_height, kernel_width = weight.shape
     return _predicted_fastest(
@@ -331,13 +347,22 @@ def fastest(
         input.device.type,
         torch.get_num_threads(),
         torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
-        groups == 1 and tiled.why_not(input) is None,
+        _has_channels_last(input),
+        _not_tiled(input, weight, groups) is None,
     )
 
 
 @functools.cache
-def _predicted_fastest(shape, num_kernels, element_size, device, threads, training, can_tile) -> str:
-    seconds = predict(*shape, num_kernels, element_size=element_size, device=device, threads=threads, training=training)
+def _predicted_fastest(shape, num_kernels, element_size, device, threads, training, channels_last, can_tile) -> str:
+    seconds = predict(
+        *shape,
+        num_kernels,
+        element_size=element_size,
+        device=device,
+        threads=threads,
+        training=training,
+        channels_last=channels_last,
+    )
     refused = {"loop"} | (set() if can_tile else {"tiled"}) | (set() if shape[4] == 1 else {"bmm"})
     return min(seconds.keys() - refused, key=seconds.get)
 

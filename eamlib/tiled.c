@@ -4,6 +4,8 @@
 
    x [B, C, P], W [K, O, C], a [B, K], y [B, O, P], contiguous; P pixels, fewer than 2^31 of anything. Gradients, from
    g = dL/dy:   dx_b = (sum_k a_bk W_k)^T g_b,   dW_k = sum_b a_bk g_b x_b^T,   da_bk = <W_k, g_b x_b^T>.
+   They take g, x and dx with the channels last as well, [B, P, C]; y is then what backward_input makes of x and the
+   transposed W.
 
    Compiled once with REAL = float and once with double. Each number is summed by one thread in one order: results do
    not depend on how many threads there are. Every function returns 0, or 1 where there was no memory. */
@@ -266,8 +268,10 @@ int forward(long B, long K, long O, long C, long P, const REAL *x, const REAL *W
 }
 
 /* dx, channels in the lanes. */
-int backward_input(long B, long K, long O, long C, long P, const REAL *g, const REAL *W, const REAL *a, REAL *dx)
+int backward_input(
+    long B, long K, long O, long C, long P, long channels_last, const REAL *g, const REAL *W, const REAL *a, REAL *dx)
 {
+    long pixel = channels_last ? O : 1, term = channels_last ? 1 : P; /* how far these are apart in g */
     long blocks = parts(C, PANEL), slices = parts(P, ITEM), items = B * slices, shares = cuts(blocks, items), failed = 0;
 #pragma omp parallel
     {
@@ -293,18 +297,22 @@ int backward_input(long B, long K, long O, long C, long P, const REAL *g, const 
                 for (long item = first; item < last; item++) {
                     long b = item / slices, p = item % slices * ITEM, end = least(p + ITEM, P);
                     pair *sums = (pair *)(kept + (item - first) * ITEM * PANEL) - p;
-                    const REAL *left = g + (b * O + o) * P;
+                    const REAL *left = g + b * O * P + o * term;
                     mix(m, PANEL, w + o * PANEL, O * PANEL, PANEL, a + b * K, K, terms, PANEL);
-                    for (; p + ROWS <= end; p += ROWS) multiply(ROWS, 2, sums + p, left + p, 1, P, m, terms);
-                    for (; p + 4 <= end; p += 4) multiply(4, 2, sums + p, left + p, 1, P, m, terms);
-                    for (; p < end; p++) multiply(1, 2, sums + p, left + p, 1, P, m, terms);
+                    for (; p + ROWS <= end; p += ROWS) multiply(ROWS, 2, sums + p, left + p * pixel, pixel, term, m, terms);
+                    for (; p + 4 <= end; p += 4) multiply(4, 2, sums + p, left + p * pixel, pixel, term, m, terms);
+                    for (; p < end; p++) multiply(1, 2, sums + p, left + p * pixel, pixel, term, m, terms);
                 }
             }
             for (long item = first; item < last; item++) {
                 long b = item / slices, p = item % slices * ITEM, end = least(p + ITEM, P);
                 const REAL *from = kept + (item - first) * ITEM * PANEL;
-                for (long j = 0; j < columns; j++)
-                    for (long q = p; q < end; q++) dx[(b * C + c + j) * P + q] = from[(q - p) * PANEL + j];
+                if (channels_last)
+                    for (long q = p; q < end; q++)
+                        memcpy(dx + (b * P + q) * C + c, from + (q - p) * PANEL, columns * sizeof(REAL));
+                else
+                    for (long j = 0; j < columns; j++)
+                        for (long q = p; q < end; q++) dx[(b * C + c + j) * P + q] = from[(q - p) * PANEL + j];
             }
         }
         free(w), free(m), free(kept);
@@ -329,11 +337,12 @@ static inline __attribute__((always_inline)) void share_out(
 }
 
 /* dW and da: each tile of g_b x_b^T serves both, and is gone. */
-int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const REAL *g, const REAL *W, const REAL *a,
-                    REAL *dW, REAL *da)
+int backward_weight(long B, long K, long O, long C, long P, long channels_last, const REAL *x, const REAL *g, const REAL *W,
+                    const REAL *a, REAL *dW, REAL *da)
 {
+    long row = channels_last ? 1 : P, pixel = channels_last ? O : 1; /* how far these are apart in g */
     long blocks = parts(C, PANEL), strips = parts(O, ROWS), shares = least(strips, 8), tile = ROWS * PANEL, failed = 0;
-    REAL *xt = buffer(blocks * B * P * PANEL);        /* x as [blocks, B, P, PANEL] */
+    REAL *xt = buffer(blocks * B * P * PANEL);        /* x as [blocks, B, P, PANEL]; past C there are zeros */
     REAL *gt = buffer(B * ROWS * P);                  /* the last rows of g, [B, ROWS, P]; past O there are zeros */
     REAL *partial = buffer(blocks * shares * B * K); /* each task's part of da */
     long ragged = (strips - 1) * ROWS;
@@ -349,15 +358,16 @@ int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const
 #pragma omp for collapse(2)
         for (long i = 0; i < blocks; i++)
             for (long b = 0; b < B; b++)
-                for (long j = 0; j < PANEL && !failed; j++)
-                    for (long p = 0; p < P; p++)
-                        xt[((i * B + b) * P + p) * PANEL + j] =
-                            i * PANEL + j < C ? x[(b * C + i * PANEL + j) * P + p] : 0;
+                for (long j = 0; j < PANEL && !failed; j++) {
+                    REAL *to = xt + (i * B + b) * P * PANEL + j;
+                    const REAL *from = x + b * C * P + (i * PANEL + j) * (channels_last ? 1 : P);
+                    for (long p = 0; p < P; p++) to[p * PANEL] = i * PANEL + j < C ? from[p * (channels_last ? C : 1)] : 0;
+                }
 #pragma omp for
         for (long b = 0; b < B; b++)
             for (long j = 0; j < ROWS && !failed; j++)
                 for (long p = 0; p < P; p++)
-                    gt[(b * ROWS + j) * P + p] = ragged + j < O ? g[(b * O + ragged + j) * P + p] : 0;
+                    gt[(b * ROWS + j) * P + p] = ragged + j < O ? g[b * O * P + (ragged + j) * row + p * pixel] : 0;
 #pragma omp for schedule(dynamic)
         for (long task = 0; task < blocks * shares; task++) {
             if (failed) continue;
@@ -373,8 +383,11 @@ int backward_weight(long B, long K, long O, long C, long P, const REAL *x, const
                 for (long b = 0; b < B; b++) {
                     pair outer[ROWS];
                     memset(outer, 0, sizeof outer);
-                    const REAL *left = o == ragged ? gt + b * ROWS * P : g + (b * O + o) * P;
-                    multiply(ROWS, 2, outer, left, P, 1, xt + (block * B + b) * P * PANEL, P);
+                    const REAL *right = xt + (block * B + b) * P * PANEL;
+                    if (o == ragged)
+                        multiply(ROWS, 2, outer, gt + b * ROWS * P, P, 1, right, P);
+                    else
+                        multiply(ROWS, 2, outer, g + b * O * P + o * row, row, pixel, right, P);
                     long k = 0;
                     for (; k + 4 <= K; k += 4)
                         share_out(outer, w + k * tile, dw + k * tile, dots + (b * K + k) * LANES, a + b * K + k, 4);

@@ -10,7 +10,7 @@ from eamlib import tiled
 from eamlib.functional import STRATEGIES, dynamic_conv2d, fastest
 
 WAYS = [name for name in STRATEGIES if name != "loop"]
-ONE_GROUP = ("bmm", "tiled")
+ONE_GROUP = ("bmm", "tiled")  # and, for the second, depthwise layers
 WAYS_AND_GROUPS = [(way, groups) for way in [*WAYS, "auto"] for groups in (1, 3) if groups == 1 or way not in ONE_GROUP]
 
 
@@ -53,8 +53,8 @@ layouts = {
 
 @st.composite
 def convolutions(draw):
-    groups = draw(st.sampled_from([1, 1, 2, 3]))
-    group_channels, group_outputs = draw(st.integers(1, 20)), draw(st.integers(1, 14))
+    groups = draw(st.sampled_from([1, 1, 2, 3, 17]))
+    group_channels, group_outputs = (1, 1) if groups > 3 else (draw(st.integers(1, 20)), draw(st.integers(1, 14)))
     kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 4)))
     dilation = draw(pair_or_int)
     padding = draw(
@@ -88,7 +88,8 @@ def test_every_way_equals_the_loop_forward_and_backward(strategy, drawn):
         "attention": leaf(batch, kernels).requires_grad_(),
         "bias": leaf(kernels, outputs).requires_grad_() if drawn["bias"] else None,
     }
-    if strategy in ONE_GROUP and drawn["options"]["groups"] > 1:
+    depthwise = strategy == "tiled" and drawn["weight"][1:3] == (drawn["options"]["groups"], 1)
+    if strategy in ONE_GROUP and drawn["options"]["groups"] > 1 and not depthwise:
         with pytest.raises(ValueError, match=f"strategy = '{strategy}' cannot run .* groups = "):
             dynamic_conv2d(**leaves, strategy=strategy, **drawn["options"])
         return
@@ -172,6 +173,22 @@ def test_auto_takes_what_is_predicted_and_can_run(monkeypatch):
     assert fastest(small, torch.zeros(4, 512, 1, 3, 3), padding=(1, 1), groups=512) == "grouped"
     monkeypatch.setattr(tiled, "why_not", lambda input: None)
     assert fastest(small, many) == "tiled"
+    depthwise, wide = torch.zeros(4, 512, 1, 3, 3), torch.zeros(32, 512, 8, 8)
+    assert fastest(wide, depthwise, padding=(1, 1), groups=512) == "grouped"
+    assert fastest(wide.to(memory_format=torch.channels_last), depthwise, padding=(1, 1), groups=512) == "tiled"
+
+
+@pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (3, 9)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_tiled_leaves_the_channels_where_they_lie(kernel_size, groups, channels_last):
+    input = torch.randn(2, 9, 6, 5)
+    skip_if_not_compiled("tiled", {"input": input})
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    weight = torch.randn(4, 9, 9 // groups, kernel_size, kernel_size)
+    output = dynamic_conv2d(
+        input.to(memory_format=layout), weight, torch.rand(2, 4), stride=2, groups=groups, strategy="tiled"
+    )
+    assert output.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize(

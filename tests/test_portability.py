@@ -181,7 +181,7 @@ def test_function_transforms_of_every_strategy(strategy):
 
 def test_the_c_kernel_says_why_it_cannot_be_transformed():
     given = operands()
-    with pytest.raises(ValueError, match="strategy = 'tiled' .* a graph is being traced or a function transformed"):
+    with pytest.raises(ValueError, match="strategy = 'tiled' .* a graph is being exported or a function transformed"):
         vmap(lambda x: dynamic_conv2d(**(given | {"input": x}), strategy="tiled"))(maps()[None])
 
 

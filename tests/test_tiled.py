@@ -1,22 +1,11 @@
-import ctypes
-import os
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.autograd import forward_ad
 
 from eamlib import tiled
-
-
-@pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """No library loaded yet, and an empty cache folder, which is returned."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("EAMLIB_TILED", raising=False)
-    tiled._library.cache_clear()
-    yield tmp_path / "eamlib"
-    tiled._library.cache_clear()
 
 
 def operands(dtype=torch.double, batch=3, kernels=4, rows=26, columns=70, pixels=37):
@@ -35,11 +24,15 @@ def needs_compiler():
 @pytest.mark.parametrize(
     ("batch", "kernels", "rows", "columns"), [(1, 1, 1, 1), (2, 4, 25, 33), (40, 3, 9, 5), (3, 2, 13, 300)]
 )
-def test_equals_two_products_forward_and_backward(batch, kernels, rows, columns, pixels):
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_equals_two_products_forward_and_backward(batch, kernels, rows, columns, pixels, channels_last):
     needs_compiler()
     input, weight, attention = operands(batch=batch, kernels=kernels, rows=rows, columns=columns, pixels=pixels)
     expected = torch.einsum("bk,koc,bcp->bop", attention, weight, input)
-    found = tiled.mixed_matmul(input, weight, attention)
+    if channels_last:
+        found = tiled.mixed_matmul(input.mT, weight, attention, channels_last=True).mT
+    else:
+        found = tiled.mixed_matmul(input, weight, attention)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     gradient = torch.randn_like(expected)
     torch.testing.assert_close(
@@ -66,54 +59,91 @@ def test_results_do_not_depend_on_the_threads():
         torch.testing.assert_close(other, results[0], rtol=0, atol=0)
 
 
-def test_gradients_of_gradients():
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradients_of_gradients(channels_last):
     needs_compiler()
-    leaves = operands(rows=3, columns=5, pixels=4)
-    assert torch.autograd.gradgradcheck(tiled.mixed_matmul, leaves)
+    input, weight, attention = operands(rows=3, columns=5, pixels=4)
+    if channels_last:
+        input = input.detach().mT.contiguous().requires_grad_()
+    multiply = partial(tiled.mixed_matmul, channels_last=channels_last)
+    assert torch.autograd.gradgradcheck(multiply, (input, weight, attention))
 
 
-def test_compiled_once_and_kept(fresh):
-    needs_compiler()
-    made = list(fresh.iterdir())
-    assert [path.suffix for path in made] == [".so"]
-    stamp = made[0].stat().st_mtime_ns
-    tiled._library.cache_clear()
-    assert isinstance(tiled._library("float"), ctypes.CDLL)
-    assert [path.stat().st_mtime_ns for path in fresh.iterdir()] == [stamp]
+def depthwise(channels, size, kernel, dtype=torch.double, batch=2):
+    generator = torch.Generator().manual_seed(0)
+    shapes = (batch, *size, channels), (batch, *kernel, channels)
+    return [torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
-def test_cache_folder_that_cannot_be_written(fresh, monkeypatch):
-    needs_compiler()
-    tiled._library.cache_clear()
-    fresh.parent.joinpath("file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(fresh.parent / "file"))
-    assert tiled.why_not(torch.zeros(1)) is None
+def as_one_image(input, weight, *geometry):
+    """The channels of all samples as those of one image, which PyTorch convolves in as many groups."""
+    planes, kernels = (tensor.permute(0, 3, 1, 2).flatten(0, 1) for tensor in (input, weight))
+    maps = F.conv2d(planes[None], kernels[:, None], None, *geometry, len(planes))[0]
+    return maps.unflatten(0, (len(input), -1)).permute(0, 2, 3, 1)
 
 
+# Channels that fill a block, half of one, and neither.
+@pytest.mark.parametrize("channels", [1, 8, 16, 21, 40])
 @pytest.mark.parametrize(
-    ("variable", "value", "reason"),
+    ("size", "kernel", "geometry"),
     [
-        ("EAMLIB_TILED", "0", "EAMLIB_TILED=0 forbids it"),
-        ("CC", "no-such-compiler", "there is no C compiler 'no-such-compiler'"),
-        ("CC", "false", "compiling it failed"),
+        ((7, 9), (3, 3), ((1, 1), (1, 1), (1, 1))),
+        ((8, 8), (3, 3), ((2, 2), (1, 1), (1, 1))),
+        ((1, 1), (3, 3), ((2, 2), (1, 1), (1, 1))),  # eight of nine taps lie on padding
+        ((12, 13), (3, 5), ((2, 3), (1, 0), (2, 1))),
+        ((9, 9), (1, 1), ((3, 3), (2, 2), (1, 1))),  # whole outputs lie on padding
+        ((11, 5), (2, 2), ((1, 1), (0, 0), (3, 2))),
     ],
 )
-def test_without_a_compiler_it_says_why_and_auto_goes_on(fresh, monkeypatch, variable, value, reason):
-    monkeypatch.setenv(variable, value)
-    assert reason in tiled.why_not(torch.zeros(1))
-    from eamlib.functional import dynamic_conv2d
-
-    given = torch.randn(2, 3, 4, 4), torch.randn(2, 5, 3, 1, 1), torch.rand(2, 2)
-    torch.testing.assert_close(dynamic_conv2d(*given), dynamic_conv2d(*given, strategy="loop"))
-    with pytest.raises(ValueError, match=reason):
-        dynamic_conv2d(*given, strategy="tiled")
-
-
-def test_two_processes_compile_at_once(fresh):
+def test_depthwise_equals_groups_forward_and_backward(channels, size, kernel, geometry):
     needs_compiler()
-    code = "import torch; from eamlib import tiled; assert tiled.why_not(torch.zeros(1)) is None"
-    for path in fresh.iterdir():
-        path.unlink()
-    runs = [subprocess.Popen([sys.executable, "-c", code], env=os.environ) for _ in range(2)]
-    assert [run.wait() for run in runs] == [0, 0]
-    assert [path.suffix for path in fresh.iterdir()] == [".so"]
+    leaves = depthwise(channels, size, kernel)
+    found, expected = tiled.depthwise_conv2d(*leaves, *geometry), as_one_image(*leaves, *geometry)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    gradient = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, leaves, gradient),
+        torch.autograd.grad(expected, leaves, gradient),
+        rtol=1e-10,
+        atol=1e-10,
+    )
+
+
+def test_depthwise_gradients_of_gradients():
+    needs_compiler()
+    leaves = depthwise(2, (3, 4), (3, 2))
+    assert torch.autograd.gradgradcheck(lambda *two: tiled.depthwise_conv2d(*two, (2, 1), (1, 1), (1, 1)), leaves)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # PyTorch's check looks at it
+def test_operators_say_the_shape_and_the_gradient_that_they_have():
+    needs_compiler()
+    pairs = (2, 1), (1, 1), (1, 1)
+    for last in (False, True):
+        torch.library.opcheck(tiled._mixed_op, (*operands(columns=37), last))
+    torch.library.opcheck(tiled._depthwise_op, (*depthwise(5, (4, 6), (3, 3)), *pairs))
+
+
+# -x of a complex number's imaginary part, and the zeros of an automatic derivative, are so in name alone: their memory
+# holds something else, or nothing.
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda shape: torch.randn(shape, dtype=torch.cdouble).conj().imag,
+        partial(torch._efficientzerotensor, dtype=torch.double),
+    ],
+)
+def test_tensors_whose_memory_is_not_what_they_say(lie):
+    needs_compiler()
+    input, weight, attention = (tensor.detach() for tensor in operands())
+    given = lie(input.shape)
+    assert given.is_neg() or given._is_zerotensor()
+    expected = torch.einsum("bk,koc,bcp->bop", attention, weight, given.clone())
+    torch.testing.assert_close(tiled.mixed_matmul(given, weight, attention), expected)
+
+
+def test_forward_mode_differentiation_takes_another_way():
+    needs_compiler()
+    with forward_ad.dual_level():
+        assert "forward-mode" in tiled.why_not(torch.zeros(1))
+    assert tiled.why_not(torch.zeros(1)) is None

@@ -230,24 +230,23 @@ class UniformAttention(nn.Module):
 
 def _adaptive_pool2d(input: Tensor, size: int, kind: str) -> Tensor:
     """Adaptive pooling to size × size, ``kind`` "avg" or "max"."""
-    if not torch.compiler.is_exporting() or any(not isinstance(pixels, int) for pixels in input.shape[2:]):
+    if not (torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()):
         return (F.adaptive_avg_pool2d if kind == "avg" else F.adaptive_max_pool2d)(input, size)
-    # ONNX has neither where size does not divide the map: PyTorch's exporter fails at the maximum, and writes the mean
-    # out in hundreds of nodes that run 30 times longer than these two products.
-    rows, columns = (_windows(pixels, size) for pixels in input.shape[2:])
+    # ONNX has neither where size does not divide the map. PyTorch's exporters refuse, or write out the windows of the
+    # example in hundreds of nodes, which fit no other height and width.
+    rows, columns = (_windows(pixels, size, input.device) for pixels in input.shape[2:])
     if kind == "avg":
-        rows, columns = (
-            input.new_tensor([[(a <= i < b) / (b - a) for i in range(pixels)] for a, b in windows])
-            for pixels, windows in zip(input.shape[2:], (rows, columns), strict=True)
-        )
+        rows, columns = (windows / windows.sum(1, keepdim=True) for windows in (rows.to(input), columns.to(input)))
         return rows @ input @ columns.t()
-    input = torch.stack([input[:, :, a:b].amax(2) for a, b in rows], 2)
-    return torch.stack([input[..., a:b].amax(3) for a, b in columns], 3)
+    input = input.unsqueeze(2).masked_fill(~rows[:, :, None], -torch.inf).amax(3)
+    return input.unsqueeze(3).masked_fill(~columns, -torch.inf).amax(4)
 
 
-def _windows(pixels: int, size: int) -> list[tuple[int, int]]:
-    """The start and end of every window of an adaptive pooling: from floor(i n / p) to ceil((i + 1) n / p)."""
-    return [(i * pixels // size, -(-(i + 1) * pixels // size)) for i in range(size)]
+def _windows(pixels: int, size: int, device: torch.device) -> Tensor:
+    """Which pixels the windows of an adaptive pooling cover, ``[size, pixels]``: from floor(i n / p) to
+    ceil((i + 1) n / p). Computed by the graph, where the exporter leaves ``pixels`` open."""
+    window, pixel = torch.arange(size, device=device)[:, None], torch.arange(pixels, device=device)
+    return (window * pixels // size <= pixel) & (pixel < ((window + 1) * pixels + size - 1) // size)
 
 
 def set_temperature(module: nn.Module, temperature: float) -> None:

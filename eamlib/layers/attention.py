@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int, positive_number
+from eamlib.layers.leaf import leaf
 from eamlib.layers.selection import channel_selection
 
 
@@ -57,6 +58,7 @@ class SqueezeExcitation(nn.Module):
         positive_int("hidden", hidden)
         self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), gate())
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         means = F.adaptive_avg_pool2d(feature_maps("input", input, self.channels), 1).flatten(1)
         return input * self.excite(means)[:, :, None, None]
@@ -85,6 +87,7 @@ class _SoftmaxAttention(nn.Module):
         """What the attention sees of the input, ``[B, C, H, W] -> [B, features]``."""
         raise NotImplementedError
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(self.predict(self.descriptor(input)) / self.temperature, dim=1)
 
@@ -220,6 +223,7 @@ class UniformAttention(nn.Module):
         self.in_channels = positive_int("in_channels", in_channels)
         self.num_kernels = positive_int("num_kernels", num_kernels)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         batch = feature_maps("input", input, self.in_channels).shape[0]
         return input.new_full((batch, self.num_kernels), 1 / self.num_kernels)

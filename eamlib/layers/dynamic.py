@@ -13,6 +13,7 @@ from eamlib._checks import one_of, positive_int
 from eamlib.functional import STRATEGIES, dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
 from eamlib.layers.geometry import ConvGeometry
+from eamlib.layers.leaf import leaf
 from eamlib.tiled import is_traced
 
 
@@ -91,6 +92,7 @@ class DynamicConv2d(ConvGeometry):
             if self.bias is not None:
                 self.bias[k].copy_(conv.bias)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         attention = self.attention(input)
         # A look at a number makes the CPU wait for a GPU, breaks a graph, and fails on a fake tensor, which has none.

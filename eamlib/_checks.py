@@ -47,10 +47,19 @@ def number_between(argument: str, value: object, low: float, high: float) -> flo
     return float(value)
 
 
+# What may have been meant, by the number of dimensions.
+_INSTEAD = {
+    3: " One image goes in as [1, C, H, W]. There is no 1-D form: a signal [B, C, L] goes in as [B, C, 1, L], "
+    "with kernel_size=(1, k).",
+    5: " There is no 3-D form: the frames of a video go in as a batch, [B · T, C, H, W].",
+}
+
+
 def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
     """Return ``value`` if its shape is ``[B, channels, H, W]``, else raise a ``ValueError``."""
     if value.dim() != 4 or value.shape[1] != channels:
-        raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].")
+        instead = _INSTEAD.get(value.dim(), "")
+        raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].{instead}")
     return value
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int, positive_number
+from eamlib.layers.leaf import leaf
 from eamlib.layers.selection import channel_selection
 
 
@@ -57,6 +58,7 @@ class SqueezeExcitation(nn.Module):
         positive_int("hidden", hidden)
         self.excite = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), gate())
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         means = F.adaptive_avg_pool2d(feature_maps("input", input, self.channels), 1).flatten(1)
         return input * self.excite(means)[:, :, None, None]
@@ -85,6 +87,7 @@ class _SoftmaxAttention(nn.Module):
         """What the attention sees of the input, ``[B, C, H, W] -> [B, features]``."""
         raise NotImplementedError
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return F.softmax(self.predict(self.descriptor(input)) / self.temperature, dim=1)
 
@@ -220,6 +223,7 @@ class UniformAttention(nn.Module):
         self.in_channels = positive_int("in_channels", in_channels)
         self.num_kernels = positive_int("num_kernels", num_kernels)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         batch = feature_maps("input", input, self.in_channels).shape[0]
         return input.new_full((batch, self.num_kernels), 1 / self.num_kernels)
@@ -230,24 +234,24 @@ class UniformAttention(nn.Module):
 
 def _adaptive_pool2d(input: Tensor, size: int, kind: str) -> Tensor:
     """Adaptive pooling to size × size, ``kind`` "avg" or "max"."""
-    if not torch.compiler.is_exporting() or any(not isinstance(pixels, int) for pixels in input.shape[2:]):
+    if not (torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()):
         return (F.adaptive_avg_pool2d if kind == "avg" else F.adaptive_max_pool2d)(input, size)
-    # ONNX has neither where size does not divide the map: PyTorch's exporter fails at the maximum, and writes the mean
-    # out in hundreds of nodes that run 30 times longer than these two products.
-    rows, columns = (_windows(pixels, size) for pixels in input.shape[2:])
+    # ONNX has neither where size does not divide the map. PyTorch's exporters refuse, or write out the windows of the
+    # example in hundreds of nodes, which fit no other height and width. A compiled graph would compute what is pooled
+    # anew for every window.
+    rows, columns = (_windows(pixels, size, input.device) for pixels in input.shape[2:])
     if kind == "avg":
-        rows, columns = (
-            input.new_tensor([[(a <= i < b) / (b - a) for i in range(pixels)] for a, b in windows])
-            for pixels, windows in zip(input.shape[2:], (rows, columns), strict=True)
-        )
+        rows, columns = (windows / windows.sum(1, keepdim=True) for windows in (rows.to(input), columns.to(input)))
         return rows @ input @ columns.t()
-    input = torch.stack([input[:, :, a:b].amax(2) for a, b in rows], 2)
-    return torch.stack([input[..., a:b].amax(3) for a, b in columns], 3)
+    input = input.unsqueeze(2).masked_fill(~rows[:, :, None], -torch.inf).amax(3)
+    return input.unsqueeze(3).masked_fill(~columns, -torch.inf).amax(4)
 
 
-def _windows(pixels: int, size: int) -> list[tuple[int, int]]:
-    """The start and end of every window of an adaptive pooling: from floor(i n / p) to ceil((i + 1) n / p)."""
-    return [(i * pixels // size, -(-(i + 1) * pixels // size)) for i in range(size)]
+def _windows(pixels: int, size: int, device: torch.device) -> Tensor:
+    """Which pixels the windows of an adaptive pooling cover, ``[size, pixels]``: from floor(i n / p) to
+    ceil((i + 1) n / p). Computed by the graph, where the exporter leaves ``pixels`` open."""
+    window, pixel = torch.arange(size, device=device)[:, None], torch.arange(pixels, device=device)
+    return (window * pixels // size <= pixel) & (pixel < ((window + 1) * pixels + size - 1) // size)
 
 
 def set_temperature(module: nn.Module, temperature: float) -> None:

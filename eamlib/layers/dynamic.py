@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eamlib._checks import one_of, positive_int
+from eamlib._checks import feature_maps, one_of, positive_int
 from eamlib.functional import STRATEGIES, dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
 from eamlib.layers.geometry import ConvGeometry
+from eamlib.layers.leaf import leaf
 from eamlib.tiled import is_traced
 
 
@@ -27,11 +28,16 @@ class DynamicConv2d(ConvGeometry):
         strategy: how it is run, see :func:`eamlib.functional.dynamic_conv2d`.
         device, dtype: of the parameters that this layer makes.
 
+    There is no 1-D, 3-D or transposed form. A signal ``[B, C, L]`` goes in as ``[B, C, 1, L]``, with
+    ``kernel_size=(1, k)``; the frames of a video as a batch; in place of a transposed convolution, enlarge the maps by
+    :func:`torch.nn.functional.interpolate` and convolve.
+
     ``weight`` is ``[K, O, C / groups, kh, kw]``, ``bias`` is ``[K, O]`` or None. Each of the K kernels is
     initialised as an ``nn.Conv2d`` of its own: an initialiser that sees the whole 5-D tensor takes the wrong fan-in.
 
     Raises:
-        ValueError: if a count is below 1, ``groups`` does not divide the channels, or a name is unknown.
+        ValueError: if a count is below 1, ``groups`` does not divide the channels, a name is unknown, or the input is
+            not ``[B, C, H, W]``.
         FloatingPointError: in the forward pass on a CPU, if the attention is NaN; the message says where it came from.
 
     Source: Chen et al. 2020, section 3.1.
@@ -91,8 +97,9 @@ class DynamicConv2d(ConvGeometry):
             if self.bias is not None:
                 self.bias[k].copy_(conv.bias)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
-        attention = self.attention(input)
+        attention = self.attention(feature_maps("input", input, self.in_channels))
         # A look at a number makes the CPU wait for a GPU, breaks a graph, and fails on a fake tensor, which has none.
         is_plain = type(attention) is Tensor and attention.is_cpu and not is_traced()
         if is_plain and attention.detach().sum().isnan():

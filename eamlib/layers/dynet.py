@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eamlib._checks import feature_maps, one_of, positive_int
 from eamlib.functional import per_sample_conv2d
 from eamlib.layers.geometry import ConvGeometry
+from eamlib.layers.leaf import leaf
 from eamlib.tiled import is_traced
 
 FUSES = ("auto", "kernels", "maps")
@@ -51,6 +52,7 @@ class CoefficientPredictor(nn.Module):
         layers += [nn.Linear(features, positive_int("num_coefficients", num_coefficients), **factory), nn.Sigmoid()]
         self.predict = nn.Sequential(*layers)
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return self.predict(F.adaptive_avg_pool2d(feature_maps("input", input, self.in_channels), 1).flatten(1))
 
@@ -121,6 +123,7 @@ class DyNetConv2d(ConvGeometry):
             coefficients = CoefficientPredictor(in_channels, self.num_coefficients, **factory)
         self.coefficients = coefficients
 
+    @leaf
     def forward(self, input: Tensor, coefficients: Tensor | None = None) -> Tensor:
         """``coefficients``: η, ``[B, O · g]``, where the block has predicted it; else this layer predicts it."""
         feature_maps("input", input, self.in_channels)
@@ -149,7 +152,7 @@ class DyNetConv2d(ConvGeometry):
             bias = (eta * bias.view(self.out_channels, self.group_size)).sum(2)
         if self._is_pointwise():
             pixels = input[:, :, :: self.stride[0], :: self.stride[1]]
-            output = torch.bmm(mixed, pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+            output = torch.einsum("boc,bchw->bohw", mixed, pixels)
             return output if bias is None else output + bias[:, :, None, None].to(output.dtype)  # autocast's
         mixed = mixed.unflatten(2, self.weight.shape[1:])
         return per_sample_conv2d(input, mixed, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -183,6 +186,7 @@ class BlockPredictor(CoefficientPredictor):
         super().__init__(in_channels, sum(sizes), hidden)
         self.sizes = list(sizes)
 
+    @leaf
     def forward(self, input: Tensor) -> tuple[Tensor, ...]:
         return super().forward(input).split(self.sizes, dim=1)
 
@@ -225,7 +229,10 @@ def predicted(predictor: BlockPredictor | None, input: Tensor) -> Iterator[Tenso
         >>> predicted(None, maps) is None
         True
     """
-    return None if predictor is None else iter(predictor(input))
+    if predictor is None:
+        return None
+    coefficients = predictor(input)  # not to be iterated over where torch.fx traces the block
+    return (coefficients[i] for i in range(len(predictor.sizes)))
 
 
 class Chain(nn.Sequential):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int
+from eamlib.layers.leaf import leaf
 
 
 class _Selection(nn.Module):
@@ -19,6 +20,7 @@ class _Selection(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
 
+    @leaf
     def forward(self, input: Tensor) -> Tensor:
         return self.pick(feature_maps("input", input, self.in_channels))
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from eamlib.functional import dynamic_conv2d
-from eamlib.layers import DynamicConv2d, EAMAttention
+from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention
 
 
 def test_forward_is_the_functional_with_its_attention():
@@ -87,6 +87,28 @@ def test_moving_to_channels_last_changes_neither_output_nor_parameters():
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("shape", "instead"),
+    [
+        ((8, 9, 9), r"One image goes in as \[1, C, H, W\]"),
+        ((2, 8, 9), r"no 1-D form: a signal \[B, C, L\] goes in as \[B, C, 1, L\], with kernel_size=\(1, k\)"),
+        ((2, 8, 4, 9, 9), "no 3-D form: the frames of a video go in as a batch"),
+    ],
+)
+def test_what_is_no_batch_of_maps_is_told_how_to_come(shape, instead):
+    own = nn.Sequential(nn.Flatten(), nn.LazyLinear(4), nn.Softmax(1))  # an attention that looks at no shape
+    for layer in (DynamicConv2d(8, 6, 3), DynamicConv2d(8, 6, 3, attention=own), DyNetConv2d(8, 6, 3)):
+        with pytest.raises(ValueError, match=rf"input has shape .*; allowed is \[B, 8, H, W\]\. .*{instead}"):
+            layer(torch.randn(shape))
+
+
+def test_a_signal_is_a_map_of_one_row():
+    layer = DynamicConv2d(8, 6, (1, 3), padding=(0, 1), num_kernels=1)
+    signal = torch.randn(2, 8, 20)
+    expected = nn.functional.conv1d(signal, layer.weight[0].squeeze(2), padding=1)
+    torch.testing.assert_close(layer(signal.unsqueeze(2)).squeeze(2), expected)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,17 @@ if hasattr(os, "register_at_fork"):
 
 
 class Busy(Exception):
-    """Somebody else holds the lock; the message says who."""
+    """Somebody else holds the lock; the message says who.
+
+    Example:
+        >>> with hold("run/lock"):
+        ...     try:
+        ...         with hold("run/lock"):
+        ...             pass
+        ...     except Busy as busy:
+        ...         print(busy)
+        run/lock is held by process ... on ... since ... UTC.
+    """
 
 
 @contextmanager
@@ -31,11 +41,19 @@ def hold(path: str | Path) -> Iterator[Callable[[], None]]:
     """Hold the lock at ``path`` while the block runs; its folder is made where it is missing.
 
     Yields:
-        A function that raises :class:`Busy` if the lock has been lost: whoever deletes its file lets the next one in.
+        A function that raises :class:`Busy` if the lock is lost, because its file was deleted, which lets others in.
 
     Raises:
         Busy: if a process holds it, this one included.
         OSError: if the file cannot be written, or its disk has no locks.
+
+    Example:
+        >>> from pathlib import Path
+        >>> with hold("run/lock"):
+        ...     Path("run/lock").exists()
+        True
+        >>> Path("run/lock").exists()
+        False
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -118,9 +118,7 @@ def test_a_partial_is_the_same_in_the_next_process(tmp_path):
 def test_ctrl_c_says_what_is_kept(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=f"{tmp_path} holds no finished epoch, and the same call begins again"):
         tiny.run(tmp_path, augment=after(3, KeyboardInterrupt()))
-    with pytest.raises(
-        KeyboardInterrupt, match=f"{tmp_path}/epoch-0001.pt is kept, and the same call goes on"
-    ):
+    with pytest.raises(KeyboardInterrupt, match=f"{tmp_path}/epoch-0001.pt is kept, and the same call goes on"):
         tiny.run(tmp_path, augment=after(BATCHES + 3, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt, match="nothing is kept without a folder"):
         tiny.run(augment=after(3, KeyboardInterrupt()))

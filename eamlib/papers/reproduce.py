@@ -77,7 +77,8 @@ def run_unit(
     :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
 
     Raises:
-        ValueError: if there is a record or a checkpoint of another configuration, or the run is not in ``plan``.
+        ValueError: if there is a record or a checkpoint of another configuration, the record is not of a whole run, or
+            the run is not in ``plan``.
         FileNotFoundError: if the data are missing.
         OSError: if nothing can be written, which is found out before the first step where it can be; what was kept
             before is as it was.
@@ -205,9 +206,9 @@ def reproduce(
 
     Raises:
         ValueError: if ``engine`` is unknown, there is no such device, it cannot train in a unit's precision,
-            ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration, or a
-            launcher has started several processes: each of them would train another unit; or a unit is not in ``plan``.
-            Nothing is written then.
+            ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration or is
+            not of a whole run, or a launcher has started several processes: each of them would train another unit; or a
+            unit is not in ``plan``. Nothing is written then.
         ModuleNotFoundError: if the engine's package is missing.
 
     Example:

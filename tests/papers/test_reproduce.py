@@ -12,7 +12,6 @@ import pytest
 import tiny
 
 pytest.importorskip("accelerate")
-pytest.importorskip("safetensors")
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 pytest.importorskip("tqdm")

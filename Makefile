@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser slides student solutions exam test lint links numbers speed format address clean help FORCE
+.PHONY: book pdf browser slides student solutions exam test check lint links numbers speed format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -51,6 +51,9 @@ exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEE
 # their names, test_colab, the longest, begins early.
 test: .venv/dev book lint  ## build the book, lint, and run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+check: .venv/dev  ## kill trainings, damage checkpoints and let processes race: minutes, and not part of `make test`
+	$(BIN)/python -m pytest -s tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

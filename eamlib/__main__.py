@@ -7,17 +7,24 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from eamlib.lock import Busy
+
 _WORKERS = (
     "of imagenet100: processes that decode; the result does not depend on it (default: one a core, 16 at most; give "
     "fewer where several runs share a machine)"
 )
 
 
+_STATUS = (
+    "Exit status: 0, all is done; 1, a run diverged, or could not be kept, the disk being full, say; 2, an argument is "
+    "wrong, or a package is missing; 3, another process is at work on what is not done; 130, stopped by Ctrl-C."
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
-    0; 1 where a run diverged or could not be kept, the disk being full, say; 2 where an argument was wrong or a package
-    is missing; 130 after Ctrl-C.
+    The program's help says what each means.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -26,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(options, error, 2)
     except (FloatingPointError, OSError) as error:
         return _say(options, error, 1)
+    except Busy as busy:
+        return _say(options, busy, 3)
     except KeyboardInterrupt as stop:
         return _say(options, str(stop) or "stopped by Ctrl-C.", 130)
     return 0
@@ -38,7 +47,9 @@ def _say(options: argparse.Namespace, message: object, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m eamlib", description="Dynamic convolution and EAM: what they cost and how they train."
+        prog="python -m eamlib",
+        description="Dynamic convolution and EAM: what they cost and how they train.",
+        epilog=_STATUS,
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -58,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a network on 32 × 32 images, or on ImageNet100 at 224 × 224. Without --data and --epochs "
         "the budget decides (EAMLIB_BUDGET=smoke|laptop|colab|full). On several GPUs: torchrun --nproc-per-node 2 -m "
         "eamlib train …",
+        epilog=_STATUS,
     )
     train.add_argument("model", nargs="?", default="mobilenet_v1", help="the network (default: %(default)s)")
     train.add_argument("--conv", help="static, dynamic, dynet, eam-rcr, … (default: dynet for dy_…, else static)")
@@ -120,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "--folder",
         metavar="DIR",
         help="keep a checkpoint an epoch and history.jsonl here. Interrupted, even killed, the same command goes on "
-        "after the last finished epoch",
+        "after the last finished epoch; while it runs, no other may use the folder",
     )
     kept.add_argument("--tensorboard", metavar="DIR", help="curves for `tensorboard --logdir DIR`")
     train.set_defaults(run=_train)
@@ -137,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "A first try, a minute on a CPU: reproduce pooling --budget smoke --width 0.25 --seeds 2. "
         "On a Slurm cluster: sbatch --array=1-8 --wrap 'python -m eamlib reproduce baseline --data cifar100 --budget "
         "full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same with --shard 1/2 --device cuda:0 and --shard 2/2 "
-        "--device cuda:1.",
+        "--device cuda:1. " + _STATUS,
     )
     reproduce.add_argument(
         "table",
@@ -570,14 +582,14 @@ def _reproduce_tables(options: argparse.Namespace, how: dict) -> None:
 
 
 def _run(options: argparse.Namespace, units: list, how: dict, show: Callable[[], None] = lambda: None) -> None:
-    """Train the share of ``units`` that is asked for, and then ``show`` what there is, before those that diverged are
-    an error."""
+    """Train the share of ``units`` that is asked for, and then ``show`` what there is, before those that diverged, or
+    that others have not yet ended, are an error."""
     from eamlib.papers.reproduce import reproduce
     from eamlib.papers.units import shard
 
     if options.shard:
         units = shard(units, options.shard)
-    diverged = []
+    diverged, busy = [], []
     outcomes = reproduce(
         units,
         results=options.results,
@@ -590,9 +602,12 @@ def _run(options: argparse.Namespace, units: list, how: dict, show: Callable[[],
     for outcome in outcomes:
         print(f"{outcome.unit.data}/{outcome.unit.name}: {outcome.state}, {outcome.message}", flush=True)
         diverged += [outcome.unit.name] if outcome.state == "diverged" else []
+        busy += [outcome.unit] if outcome.state == "busy" else []
     show()
     if diverged:
         raise FloatingPointError(f"{len(diverged)} of {len(units)} runs diverged: {', '.join(diverged)}.")
+    if waiting := [unit.name for unit in busy if unit.record(options.results) is None]:
+        raise Busy(f"others are at work on {len(waiting)} of {len(units)} runs: {', '.join(waiting)}.")
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.request import urlopen
 
 import numpy as np
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor
 
 from eamlib.files import replace
+
+# What a number of a history may be at most; the least is 0.
+_MOST = {"loss": 1e9, "train_accuracy": 100, "test_accuracy": 100, "seconds": 1e9}
 
 
 def provenance(device: torch.device | str, *packages: str) -> dict:
@@ -57,6 +61,7 @@ def refuse_existing(path: str | Path) -> Path:
     Raises:
         FileExistsError: if there is a file already: no run replaces another's record.
         FileNotFoundError: if its folder does not exist.
+        OSError: if nothing can be written there.
 
     Example:
         >>> path = refuse_existing("run.json")
@@ -71,11 +76,16 @@ def refuse_existing(path: str | Path) -> Path:
         raise FileExistsError(f"{path} exists; a record is never overwritten. Name another file or move it away.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"the folder of {path} does not exist; make it first.")
+    TemporaryFile(dir=path.absolute().parent).close()
     return path
 
 
 def write(record: dict, path: str | Path) -> None:
-    """Write a record as JSON, a list of plain values on one line.
+    """Write a record as JSON, a list of plain values on one line. When this returns, it is on the disk.
+
+    Raises:
+        FileExistsError: if there is a file already, even one that another process wrote meanwhile.
+        OSError: if it cannot be written.
 
     Example:
         >>> from pathlib import Path
@@ -91,7 +101,7 @@ def write(record: dict, path: str | Path) -> None:
     # No text holds a line break in JSON: what matches is a list, and only the room between its items is changed.
     in_lines = json.dumps(record, indent=1)
     text = re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", in_lines)
-    replace(refuse_existing(path), text + "\n")
+    replace(refuse_existing(path), text + "\n", existing=False)
 
 
 def read(path: str | Path) -> dict:
@@ -99,7 +109,7 @@ def read(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is no JSON.
+        ValueError: if it is no JSON object.
 
     Example:
         >>> write({"seed": 0}, "run.json")
@@ -107,9 +117,53 @@ def read(path: str | Path) -> dict:
         {'seed': 0}
     """
     try:
-        return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ValueError(f"{path} is not a record: {error}.") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is not a record: it holds {record!r:.40}, and no object.")
+    return record
+
+
+def read_run(path: str | Path) -> dict:
+    """Read the record of a training run back, which holds the run from its first epoch to its last.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: with the path and what is wrong, if something is missing in it, an epoch say, or a number is none or
+            out of its range.
+
+    Example:
+        >>> place = {"device": "a CPU", "versions": {"torch": "2.14"}, "date": "2026-11-27"}
+        >>> line = {"epoch": 1, "loss": 0.5, "train_accuracy": 90.0, "test_accuracy": 150.0, "seconds": 2.0}
+        >>> write({"configuration": {"epochs": 1}, "history": [line], **place}, "run.json")
+        >>> read_run("run.json")
+        Traceback (most recent call last):
+            ...
+        ValueError: run.json is not a record of a run: test_accuracy = 150.0 in epoch 1; allowed is 0 to 100. ...
+    """
+    record = read(path)
+    if wrong := _wrong(record):
+        raise ValueError(f"{path} is not a record of a run: {wrong}. Move it away, and the run can be done again.")
+    return record
+
+
+def _wrong(record: dict) -> str | None:
+    """What is wrong with the record of a run."""
+    for name, kind in {"configuration": dict, "history": list, "device": str, "versions": dict, "date": str}.items():
+        if not record.get(name) or not isinstance(record[name], kind):
+            return f"{name} = {record.get(name)!r:.40}"
+    history, epochs = record["history"], record["configuration"].get("epochs")
+    if len(history) != epochs:
+        return f"history has {len(history)} of epochs = {epochs!r}"
+    for epoch, line in enumerate(history, start=1):
+        if not isinstance(line, dict) or line.get("epoch") != epoch:
+            return f"line {epoch} of the history is {line!r:.40}"
+        for name, most in _MOST.items():
+            value = line.get(name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                return f"{name} = {value!r} in epoch {epoch}; allowed is 0 to {most:g}"
+    return None
 
 
 def pack(answers: Tensor) -> str:

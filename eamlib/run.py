@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from eamlib import checkpoint
 from eamlib._checks import differences
 from eamlib.data import ImageSet
 from eamlib.imagenet import ImageFolderSet
+from eamlib.lock import hold
 
 HISTORY = "history.jsonl"
+LOCK = "lock"
 
 
 @dataclass(eq=False)
@@ -25,15 +28,16 @@ class Run:
     """Keeps a training in a folder and finds it there again.
 
     Attributes:
-        folder: of the checkpoints (:mod:`eamlib.checkpoint`) and of ``history.jsonl``; None keeps nothing.
+        folder: of the checkpoints (:mod:`eamlib.checkpoint`) and of ``history.jsonl``, which this run alone holds from
+            :meth:`resume` to :meth:`close`; None keeps nothing.
         tensorboard: folder of TensorBoard's curves; None draws none.
         configuration: what the result depends on, plain values by name.
-        modules: networks by name, whose weights become safetensors files; None is passed over.
+        modules: networks by name, whose weights are kept; None is passed over.
         states: what else has a ``state_dict``, by name: optimizer, loss scaler; None is passed over.
         generators: of random numbers, by name. Torch's own, which dropout uses, is kept beside them.
         writes: whether this process writes; all processes read.
         history: one dict for each finished epoch.
-        last: the last checkpoint's folder, if there is one.
+        last: the last checkpoint's path, if there is one.
     """
 
     folder: Path | None
@@ -50,33 +54,40 @@ class Run:
         self.modules = {name: module for name, module in self.modules.items() if module is not None}
         self.states = {name: part for name, part in self.states.items() if part is not None}
         self._curves = None
+        self._open = ExitStack()
 
     def resume(self) -> None:
         """Go to where the last good checkpoint of the folder was taken; without one, stay at the beginning.
 
         Raises:
+            Busy: if another run holds the folder; the message says which.
             ValueError: if the folder belongs to another configuration; every difference is named.
             ModuleNotFoundError: if TensorBoard is wanted and not installed.
             OSError: if the folder cannot be written.
         """
         if self.tensorboard is not None and self.writes:
             from torch.utils.tensorboard import SummaryWriter  # before anything is written: it may be missing
-        if self.folder is not None:
-            found = checkpoint.latest(self.folder)
-            if found is not None:
-                self._refuse_another(found.state.get("configuration", {}))
-                self._load(found)
-            if self.writes:
-                # The checkpoint knows the history: a line too many, or half a line, of a killed run goes here.
-                self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in self.history))
-        if self.tensorboard is not None and self.writes:
-            self._curves = SummaryWriter(str(self.tensorboard), purge_step=len(self.history) + 1)
+        with ExitStack() as opened:
+            if self.folder is not None:
+                if self.writes:
+                    self._check_held = opened.enter_context(hold(self.folder / LOCK))
+                found = checkpoint.latest(self.folder)
+                if found is not None:
+                    self._refuse_another(found.state.get("configuration", {}))
+                    self._load(found)
+                if self.writes:
+                    # The checkpoint knows the history: a line too many, or half a line, of a killed run goes here.
+                    (self.folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in self.history))
+            if self.tensorboard is not None and self.writes:
+                self._curves = SummaryWriter(str(self.tensorboard), purge_step=len(self.history) + 1)
+                opened.callback(self._curves.close)
+            self._open = opened.pop_all()
 
     def record(self, line: dict) -> None:
         """Note a finished epoch: in the history, in a checkpoint, and as points of TensorBoard's curves.
 
         Raises:
+            Busy: if the folder is no longer this run's.
             OSError: if the disk is full, say; earlier checkpoints are as they were.
         """
         self.history.append(line)
@@ -85,6 +96,7 @@ class Run:
             return
         try:
             if self.folder is not None:
+                self._check_held()
                 weights = {name: module.state_dict() for name, module in self.modules.items()}
                 self.last = checkpoint.save(self.folder, line["epoch"], weights, self._state())
                 with (self.folder / HISTORY).open("a") as file:
@@ -107,9 +119,8 @@ class Run:
         return f"{self.last} is kept, and the same call goes on from there."
 
     def close(self) -> None:
-        """Close what is open."""
-        if self._curves:
-            self._curves.close()
+        """Close what is open, and let the folder go."""
+        self._open.close()
 
     def _state(self) -> dict:
         return {

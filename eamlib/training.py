@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +114,8 @@ def fit(
         channels_last: keep images and weights with the channels innermost.
         workers: of sets on disk: processes that decode, beside each that trains; 0 leaves it to the latter, None takes
             one a core, 16 at most. The result does not depend on it.
-        folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. None keeps nothing.
+        folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. It is this run's alone
+            while it trains. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
         after_epoch: called after every epoch with its line of the history, when it is kept: to look at ``model`` on the
@@ -132,6 +133,7 @@ def fit(
             has no temperature or nothing in it requires a gradient, batch normalisation would meet a single value in
             the last batch, ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder``
             belongs to a run of another configuration; later, with its path, if an image on disk is truncated or none.
+        eamlib.lock.Busy: if another run is at work in ``folder``; the message says which. Or if ``folder`` was removed.
         FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
             No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.
@@ -156,7 +158,7 @@ def fit(
     frozen = _frozen(model)
     configuration = described(vars(recipe) | {"model": model, "train": train, "test": test})
 
-    with _accelerator(device, recipe) as accelerator:
+    with _accelerator(device, recipe) as accelerator, ExitStack() as opened:
         device = device if accelerator.num_processes == 1 else accelerator.device
         layout = torch.channels_last if channels_last else torch.preserve_format
         model.to(device, memory_format=layout)
@@ -180,6 +182,7 @@ def fit(
             generators={"order": order, "augment": draws},
             writes=accelerator.is_main_process,
         )
+        opened.enter_context(closing(run))
         run.resume()
 
         steps_an_epoch = -(-len(train) // recipe.batch_size)
@@ -235,7 +238,6 @@ def fit(
             raise KeyboardInterrupt(f"stopped by Ctrl-C; {run.kept()}") from None
         finally:
             bar.close()
-            run.close()
         if average is not None:
             model.load_state_dict(average.state_dict())
         return run.history

@@ -29,6 +29,7 @@ MODULES = (
     "eamlib.augment",
     "eamlib.recipe",
     "eamlib.training",
+    "eamlib.lock",
     "eamlib.records",
     "eamlib.watch",
     "eamlib.exchange",

@@ -5,6 +5,7 @@ import tiny
 
 from eamlib import imagenet
 from eamlib.__main__ import main
+from eamlib.lock import Busy
 
 pytest.importorskip("sklearn")
 
@@ -68,10 +69,10 @@ def test_the_same_command_goes_on(tmp_path, capsys):
     arguments = ["train", "--data", "digits", "--epochs", "1", "--batch-size", "256", "--folder", str(tmp_path)]
     assert main(arguments) == 0
     first = capsys.readouterr().out
-    assert (tmp_path / "epoch-0001").is_dir() and (tmp_path / "history.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "epoch-0001.pt").is_file() and (tmp_path / "history.jsonl").read_text().count("\n") == 1
     assert main(arguments) == 0
     again = capsys.readouterr()
-    assert again.out == first and "epoch-0001: 1 of 1 epochs are done." in again.err
+    assert again.out == first and "epoch-0001.pt: 1 of 1 epochs are done." in again.err
     assert main([*arguments, "--ema", "0.9"]) == 2
     assert "belongs to another run: ema = 0.9 here and None there" in capsys.readouterr().err
 
@@ -79,8 +80,9 @@ def test_the_same_command_goes_on(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (KeyboardInterrupt("stopped by Ctrl-C; runs/epoch-0003 is kept"), 130),
-        (OSError(28, "epoch 4 could not be kept (No space left on device); runs/epoch-0003 is kept"), 1),
+        (KeyboardInterrupt("stopped by Ctrl-C; runs/epoch-0003.pt is kept"), 130),
+        (Busy("runs/lock is held by process 7 on elsewhere; runs/epoch-0003.pt is kept"), 3),
+        (OSError(28, "epoch 4 could not be kept (No space left on device); runs/epoch-0003.pt is kept"), 1),
     ],
 )
 def test_an_end_before_the_end_has_a_status_and_says_what_is_kept(error, status, monkeypatch, capsys):
@@ -89,7 +91,7 @@ def test_an_end_before_the_end_has_a_status_and_says_what_is_kept(error, status,
 
     monkeypatch.setattr("eamlib.training.fit", stopped)
     assert main(["train", "--data", "digits"]) == status
-    assert "runs/epoch-0003 is kept" in capsys.readouterr().err
+    assert "runs/epoch-0003.pt is kept" in capsys.readouterr().err
 
 
 def test_divergence_ends_with_status_1(capsys):
@@ -101,7 +103,8 @@ def test_help_is_for_newcomers(capsys):
     with pytest.raises(SystemExit) as exit:
         main(["--help"])
     assert exit.value.code == 0
-    assert "cost" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "cost" in printed and "3, another process is at work on what is not done" in printed
 
 
 def test_augment_is_recorded_with_what_it_did(tmp_path):

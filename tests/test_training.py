@@ -219,8 +219,8 @@ def test_it_resumes_on_cuda(tmp_path, precision):
     options = {"device": "cuda", "precision": precision, "channels_last": True}
     tiny.run(tmp_path / "alone", **options)
     tiny.run(tmp_path / "torn", **options)
-    (tmp_path / "torn" / "epoch-0006" / "SHA256SUMS").write_text("")
-    with pytest.warns(UserWarning, match="epoch-0006 is torn"):
+    (tmp_path / "torn" / "epoch-0006.pt").write_text("")
+    with pytest.warns(UserWarning, match="epoch-0006.pt is torn"):
         _, resumed = tiny.run(tmp_path / "torn", **options)
     assert resumed[-1]["loss"] == pytest.approx(
         checkpoint.latest(tmp_path / "alone").state["history"][-1]["loss"], rel=0.05

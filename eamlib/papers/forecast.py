@@ -83,7 +83,7 @@ class Forecast:
             found = [
                 line["seconds"]
                 for path in sorted((self.results / unit.data).glob(f"{unit.variant}-e[0-9]*-seed*.json"))
-                if (record := records.read(path))["device"] == self._name and record.get("how", {}) == self.how
+                if (record := records.read_run(path))["device"] == self._name and record.get("how", {}) == self.how
                 for line in record["history"]
             ]
             self._known[unit.variant] = (median(found), True) if found else (self._timed(unit), False)

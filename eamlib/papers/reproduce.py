@@ -1,7 +1,7 @@
 """Train what a table needs, run by run. Any run may be interrupted, and any may be done elsewhere.
 
 ``results`` takes a record a run, and a run that has its record is never done again. ``work`` takes its checkpoints
-while it is under way, and a lock. Both may lie on a disk that several machines share.
+while it is under way, and a lock (:mod:`eamlib.lock`). Both may lie on a disk that several machines share.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from torch import nn
@@ -76,9 +77,11 @@ def run_unit(
     :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
 
     Raises:
-        ValueError: if there is a record or a checkpoint of another configuration, or the run is not in ``plan``.
+        ValueError: if there is a record or a checkpoint of another configuration, the record is not of a whole run, or
+            the run is not in ``plan``.
         FileNotFoundError: if the data are missing.
-        OSError: if nothing can be written; what was kept before is as it was.
+        OSError: if nothing can be written, which is found out before the first step where it can be; what was kept
+            before is as it was.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
@@ -96,6 +99,8 @@ def run_unit(
             record = unit.record(results)
             if record is not None:
                 return Outcome(unit, "done", _accuracy(record))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=path.parent).close()  # a folder that cannot be written to says so before the first step
             where = records.provenance(pick_device(device), "accelerate", "scipy")
             train, test = data.load(unit.data), data.load(unit.data, train=False)
             seed_everything(unit.seed)
@@ -113,11 +118,14 @@ def run_unit(
                 **({"how": how} if how else {}),
                 **where,
             }
-            path.parent.mkdir(parents=True, exist_ok=True)
-            records.write(record, path)
+            state = "trained"
+            try:
+                records.write(record, path)
+            except FileExistsError:  # another was faster, with checkpoints elsewhere
+                state, record = "done", unit.record(results)
             if not keep:
                 shutil.rmtree(folder)
-            return Outcome(unit, "trained", _accuracy(record))
+            return Outcome(unit, state, _accuracy(record))
     except Busy as busy:
         return Outcome(unit, "busy", str(busy))
     except FloatingPointError as error:
@@ -198,9 +206,9 @@ def reproduce(
 
     Raises:
         ValueError: if ``engine`` is unknown, there is no such device, it cannot train in a unit's precision,
-            ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration, or a
-            launcher has started several processes: each of them would train another unit; or a unit is not in ``plan``.
-            Nothing is written then.
+            ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration or is
+            not of a whole run, or a launcher has started several processes: each of them would train another unit; or a
+            unit is not in ``plan``. Nothing is written then.
         ModuleNotFoundError: if the engine's package is missing.
 
     Example:

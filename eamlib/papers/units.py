@@ -161,13 +161,13 @@ class Unit:
         """Its record; None while there is none.
 
         Raises:
-            ValueError: if what lies there is of another configuration, or no record.
+            ValueError: if what lies there is of another configuration, or not the record of a whole run.
         """
         path = self.path(results)
         if not path.exists():
             return None
-        record = records.read(path)
-        if found := differences(self.configuration, record.get("configuration", {})):
+        record = records.read_run(path)
+        if found := differences(self.configuration, record["configuration"]):
             raise ValueError(f"{path} records another run: {found}. Move it away, or name another --results.")
         return record
 

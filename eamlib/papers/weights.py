@@ -82,10 +82,10 @@ def recorded(record: str | Path) -> tuple[Unit, dict]:
 
     Raises:
         FileNotFoundError: if there is no such record.
-        ValueError: if it is not of a reproduction.
+        ValueError: if it is not of a reproduction, or not of a whole run.
     """
-    content = records.read(record)
-    if "options" not in content.get("configuration", {}):
+    content = records.read_run(record)
+    if "options" not in content["configuration"]:
         raise ValueError(f"record = '{record}' is not of a reproduction; allowed are the records that it writes.")
     return Unit.of(content["configuration"]), content
 

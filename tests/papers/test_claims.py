@@ -1,4 +1,5 @@
 import pytest
+import tiny
 
 pytest.importorskip("scipy")
 
@@ -41,8 +42,7 @@ def built(tmp_path, name, accuracy, plan=PLAN):
         for seed, value in enumerate(values):
             unit = plan.unit(TABLES[name].row(row), seed)
             unit.path(tmp_path).parent.mkdir(parents=True, exist_ok=True)
-            record = {"configuration": unit.configuration, "history": [{"test_accuracy": value}]}
-            records.write(record | {"device": "a GPU", "commit": None}, unit.path(tmp_path))
+            records.write(tiny.record(unit, value), unit.path(tmp_path))
     return {name: report.build(TABLES[name], plan, tmp_path)}
 
 

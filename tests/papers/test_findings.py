@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from eamlib.papers import protocol
@@ -20,9 +21,7 @@ def record(unit: Unit, plan: protocol.Protocol, accuracy: float, cost: float, **
     """Of 1,000 test images, the first ones are known; the mean attention costs ``cost`` points."""
     right = round(10 * accuracy)
     made = {
-        "configuration": unit.configuration,
         "plan": plan.note,
-        "history": [{"epoch": 1, "test_accuracy": right / 10}],
         "images": {"train": 5, "test": 1_000},
         "answers": pack(torch.arange(1_000) < right),
     }
@@ -40,7 +39,7 @@ def record(unit: Unit, plan: protocol.Protocol, accuracy: float, cost: float, **
             for attention in ("own", "mean", "another", "uniform")
             for lost in [0 if attention == "own" else round(10 * cost)]
         ]
-    return made | changes
+    return tiny.record(unit, right / 10, **made | changes)
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_answers_that_do_not_fit_are_named(results):
     plan = protocol.read(PLAN)
     path = plan.units(("main",))[0].path(results)
     whole = json.loads(path.read_text())
-    path.write_text(json.dumps(whole | {"history": [{"epoch": 1, "test_accuracy": 99.0}]}))
+    path.write_text(json.dumps(whole | {"history": tiny.record(plan.units(("main",))[0], 99.0)["history"]}))
     with pytest.raises(
         ValueError, match=f"{path.name}: answers hold .* right of 1000 images, and the last test accuracy"
     ):

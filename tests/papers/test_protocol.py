@@ -3,6 +3,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tiny
 
 from eamlib.papers import protocol
 from eamlib.papers.accuracy import TABLES
@@ -84,7 +85,7 @@ def test_a_record_belongs_to_the_plan_that_it_names(tmp_path):
     planned = protocol.read(path)
     unit, other = planned.units(("first",))
     for of_unit, note in ((unit, planned.note), (other, {"name": "small", "digest": "another"})):
-        record = {"configuration": of_unit.configuration, "plan": note}
+        record = tiny.record(of_unit, 50.0, plan=note)
         of_unit.path(tmp_path).parent.mkdir(exist_ok=True)
         of_unit.path(tmp_path).write_text(json.dumps(record))
     assert [found for found, _ in planned.records(tmp_path)] == [unit]

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import tiny
 
 pytest.importorskip("scipy")
 
@@ -20,8 +21,7 @@ def write(results, plan=PLAN, table=POOLING, accuracy=ACCURACY):
         for seed, value in enumerate(values):
             unit = plan.unit(table.row(name), seed)
             unit.path(results).parent.mkdir(parents=True, exist_ok=True)
-            history = [{"epoch": 1, "test_accuracy": 10.0}, {"epoch": 2, "test_accuracy": value}]
-            records.write({"configuration": unit.configuration, "history": history, **PLACE}, unit.path(results))
+            records.write(tiny.record(unit, value, **PLACE), unit.path(results))
 
 
 def test_the_table_by_hand(tmp_path):

@@ -66,9 +66,9 @@ def test_what_cannot_be_published_is_named(run, tmp_path):
     content = records.read(record)
     content["history"][-1]["test_accuracy"] += 1
     record.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="epoch-0001 is of another run than record"):
+    with pytest.raises(ValueError, match="epoch-0001.pt is of another run than record"):
         weights.publish(record, work=work)
-    record.write_text(json.dumps(content | {"configuration": {"model": "resnet18"}}))
+    record.write_text(json.dumps(content | {"configuration": {"model": "resnet18", "epochs": 1}}))
     with pytest.raises(ValueError, match="is not of a reproduction"):
         weights.publish(record, work=work)
     assert not (tmp_path / "results" / "weights").exists()

@@ -1,7 +1,7 @@
-"""Kill a training again and again, repeat it until it ends, and print what came of it as JSON. Run by test_run.py.
+"""Kill a training again and again, repeat it until it ends, and print what came of it as JSON.
 
-python tests/killed.py FOLDER moments COUNT    at random moments, until COUNT kills fell between first and last step
-python tests/killed.py FOLDER calls            at each change of the disk that the last checkpoint makes
+python tests/faults/killed.py FOLDER moments COUNT    at random moments, until COUNT kills fell after the first epoch
+python tests/faults/killed.py FOLDER calls FIRST      at each change of the disk from epoch FIRST to the run's end
 
 It is a process of its own because it forks: its children need not import torch, which takes longer than they train.
 """
@@ -14,23 +14,24 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
 
-from eamlib import checkpoint
+from eamlib.run import Run
 
-for module in ("accelerate.utils", "numpy.random", "safetensors.torch", "torch._dynamo", "tqdm"):
+for module in ("accelerate.utils", "numpy.random", "torch._dynamo", "tqdm"):
     __import__(module)  # here, or every child does
 EPOCHS = tiny.EVERYTHING["epochs"]
 
 
-def start(folder: Path, dying_at: int | None = None) -> int:
+def start(folder: Path, dying_at: tuple[int, int] | None = None) -> int:
     """Train in a child and return its id; it kills itself at a change of the disk, where one is named."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             if dying_at is not None:
-                die_at(dying_at)
+                die_at(*dying_at)
             tiny.run(folder)
             status = 0
         finally:
@@ -38,21 +39,21 @@ def start(folder: Path, dying_at: int | None = None) -> int:
     return child
 
 
-def die_at(number: int) -> None:
-    """Kill this process at the ``number``-th change of the disk by the last epoch's checkpoint."""
+def die_at(first: int, number: int) -> None:
+    """Kill this process at the ``number``-th change of the disk that comes with epoch ``first`` or after it."""
     changes = iter(range(sys.maxsize))
-    save, write = checkpoint.save, checkpoint._write
+    record, write = Run.record, Path.write_bytes
 
     def die_if_it_is_time():
         if next(changes) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def save_watched(folder, epoch, *contents):
-        if epoch == EPOCHS:
-            checkpoint._write = write_halves
-            for name in ("mkdir", "fsync", "replace", "unlink", "rmdir"):
+    def record_watched(run, line):
+        if line["epoch"] == first:
+            Path.write_bytes = write_halves
+            for name in ("fsync", "replace", "unlink"):
                 setattr(os, name, watched(getattr(os, name)))
-        return save(folder, epoch, *contents)
+        return record(run, line)
 
     def write_halves(path, content):
         write(path, content[: len(content) // 2])
@@ -66,7 +67,7 @@ def die_at(number: int) -> None:
 
         return before
 
-    checkpoint.save = save_watched
+    Run.record = record_watched
 
 
 def end(child: int, seconds: float | None = None) -> bool:
@@ -94,20 +95,20 @@ def at_moments(folder: Path, count: int) -> dict:
     while done["in_the_middle"] < count:
         run = folder / f"run{done['runs']}"
         while end(start(run), moments.uniform(0, seconds / 2)):
-            finished = [int(path.name[6:]) for path in run.glob("epoch-*")]
+            finished = [int(path.stem[6:]) for path in run.glob("epoch-*.pt")]
             done["kills"] += 1
             done["in_the_middle"] += 0 < max(finished, default=0) < EPOCHS
-            done["while_saving"] += (run / checkpoint.ASIDE).exists()
+            done["while_saving"] += any(run.glob(".epoch-*"))
         done["runs"] += 1
         done["same"] += tiny.kept(run) == expected and history(run) == history(folder / "alone")
     return done
 
 
-def at_calls(folder: Path) -> dict:
+def at_calls(folder: Path, first: int) -> dict:
     end(start(folder / "alone"))
     expected = tiny.kept(folder / "alone")
     done = {"kills": 0, "same": 0}
-    while end(start(folder / f"run{done['kills']}", dying_at=done["kills"])):
+    while end(start(folder / f"run{done['kills']}", (first, done["kills"]))):
         run = folder / f"run{done['kills']}"
         end(start(run))
         done["kills"] += 1

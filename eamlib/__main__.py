@@ -683,6 +683,7 @@ def _bench(options: argparse.Namespace) -> None:
 
     from eamlib import bench, records
     from eamlib._checks import one_of
+    from eamlib.bench.timing import same_numerics
     from eamlib.training import pick_device
 
     module = bench.BENCHES[one_of("what", options.what, bench.BENCHES)]
@@ -698,11 +699,13 @@ def _bench(options: argparse.Namespace) -> None:
     where = records.provenance(device, "timm", "accelerate")
     print(f"{where['device']}, PyTorch {where['versions']['torch']}")
     results = []
-    for result in module.measure(device, **given):
-        print("", *module.lines(result), sep="\n", flush=True)
-        results.append(result)
+    with same_numerics() as numerics:
+        for result in module.measure(device, **given):
+            print("", *module.lines(result), sep="\n", flush=True)
+            results.append(result)
     if options.json:
-        records.write({"configuration": {"bench": options.what, **given}, "results": results, **where}, options.json)
+        configuration = {"bench": options.what, **given}
+        records.write({"configuration": configuration, "numerics": numerics, "results": results, **where}, options.json)
 
 
 if __name__ == "__main__":

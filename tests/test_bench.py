@@ -13,7 +13,7 @@ from eamlib import create_model, data
 from eamlib.__main__ import main
 from eamlib.bench import BENCHES, layers, memory, models, redundancy, train
 from eamlib.bench.process import alone, peak
-from eamlib.bench.timing import Target, interleaved
+from eamlib.bench.timing import Target, interleaved, same_numerics
 from eamlib.functional import STRATEGIES
 from eamlib.training import normalize, pixel_statistics
 
@@ -99,6 +99,7 @@ def test_layers_prints_a_table_and_writes_a_record_once(two_layers, tmp_path, ca
     assert "depthwise 8→8 /2, 6 × 6" in out and "all 5 layers" in out and "÷ auto" in out
     record = json.loads(file.read_text())
     assert record["configuration"] == {"bench": "layers", "work": ["224-single"], "rounds": 1}
+    assert record["numerics"] == {"tf32": False, "cudnn_benchmark": True}
     assert record["versions"]["torch"] and record["threads"] == torch.get_num_threads()
     (result,) = record["results"]
     assert [row["count"] for row in result["layers"]] == [2, 3]
@@ -304,6 +305,18 @@ def test_train_runs_on_cuda(short_epochs, monkeypatch):
 def test_bad_arguments_end_with_status_2(arguments, message, capsys):
     assert main(["bench", *(["--device", "cpu"] if "--device" not in arguments else []), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_convolutions_and_products_are_timed_under_one_rule_which_ends():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def numerics():
+        return cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
+
+    before = numerics()
+    with same_numerics():
+        assert numerics() == (False, False, True)
+    assert numerics() == before
 
 
 def test_help_and_the_read_me_name_every_bench(capsys):

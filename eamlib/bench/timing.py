@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,27 @@ import torch
 from eamlib._checks import positive_int, positive_number
 
 LEAST, MOST = 5, 60  # rounds
+NUMERICS = {"tf32": False, "cudnn_benchmark": True}
+
+
+@contextmanager
+def same_numerics() -> Iterator[dict[str, bool]]:
+    """The same rule for all that a GPU multiplies while the block runs: full float32, and of cuDNN's ways the fastest.
+
+    Left alone PyTorch gives TF32 to convolutions and not to matrix products, so to a static layer and not to a dynamic
+    one that is run as products.
+
+    Yields:
+        The rule, for the record.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = NUMERICS["tf32"]
+    try:
+        with cudnn.flags(enabled=True, benchmark=NUMERICS["cudnn_benchmark"], allow_tf32=NUMERICS["tf32"]):
+            yield dict(NUMERICS)
+    finally:
+        matmul.allow_tf32 = before
 
 
 def interleaved(

@@ -57,7 +57,7 @@ _INSTEAD = {
 
 
 def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
-    """Return ``value`` if its shape is ``[B, channels, H, W]`` and B alone is 0 if any is, else raise a ``ValueError``."""
+    """Return ``value`` if its shape is ``[B, channels, H, W]``, with B alone 0 if any, else raise a ``ValueError``."""
     if value.dim() != 4 or value.shape[1] != channels:
         instead = _INSTEAD.get(value.dim(), "")
         raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].{instead}")

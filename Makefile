@@ -64,7 +64,8 @@ links: book  ## ask every external address on the pages whether it answers; need
 	$(BIN)/jupyter-book build . --builder custom --custom-builder linkcheck
 
 # Not after `book`, which fails where a number is to be written: what a page computes is taken from its last run.
-numbers: .venv/book  ## write the numbers of the prose anew, from their sources
+numbers: .venv/book  ## after new records: list them, and write the numbers of the prose anew from their sources
+	$(BIN)/python book/tools/published.py
 	$(BIN)/python book/tools/write_numbers.py
 
 speed: .venv/dev book  ## measure how fast each page shows and how large it is (needs Chromium)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from eamlib.decoded import decoded
-from eamlib.files import fetching
+from eamlib.files import fetch, unpack
 
 # For each part of a set, the digest of the images and labels of the original, whatever their order.
 ORIGINALS = {
@@ -88,8 +88,8 @@ def _of_torchvision(source: type, root: Path, train: bool, download: bool) -> tu
                 f"{source.url}) or {kind.lower()}/train and {kind.lower()}/test with a folder of PNG files for each "
                 "class; or download=True."
             )
-        with fetching(kind, root, source.url, archive.name):
-            source(str(root), download=True)
+        fetch(source.url, f"md5:{source.tgz_md5}", archive)
+        unpack(archive, source.base_folder)
     files = {**dict(source.train_list + source.test_list), source.meta["filename"]: source.meta["md5"]}
     if absent := [name for name in files if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(absent)}. Delete the folder and load again.")

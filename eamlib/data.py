@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from eamlib import cifar, imagenet, own_images, records, tiny_imagenet
 from eamlib._checks import integer_within, one_of, positive_int
 from eamlib.decoded import cache_folder, decoded, rgb
-from eamlib.files import fetching
+from eamlib.files import fetch
 
 __all__ = [
     "AUGMENTATIONS",
@@ -124,7 +124,9 @@ def load(
     Raises:
         ValueError: if the name is unknown, a file is truncated or not what it should be, PNG files are not the original
             CIFAR, a class has no images, or ``classes`` is given for another set or is no list of 100 classes.
-        FileNotFoundError: if files are missing, and ``download`` is False or fails.
+        FileNotFoundError: if files are missing, and ``download`` is False or fails: no network, another hash than the
+            one that torchvision or we know, a folder that cannot be written to. Nothing half-fetched stays.
+        OSError: if an archive cannot be unpacked, the disk being full, say.
 
     Example:
         >>> train, test = load("digits"), load("digits", train=False)
@@ -195,7 +197,8 @@ def sample(name: str = "fashion_mnist") -> ImageSet:
 
     Raises:
         ValueError: if the name is another.
-        OSError: if they are neither in this checkout nor in the repository.
+        FileNotFoundError: if they are not in this checkout and cannot be fetched:
+            :func:`eamlib.records.published_bytes` says from where.
 
     Example:
         >>> garments = sample()
@@ -323,11 +326,10 @@ def _digits(root: object, train: bool, download: bool) -> ImageSet:
 
 
 def _fashion_mnist(root: str | Path | None, train: bool, download: bool) -> ImageSet:
-    folder = _fashion_mnist_folder(root, download)
     part = "train" if train else "t10k"
     count = 60_000 if train else 10_000
-    grey = _read_idx(_find(folder, f"{part}-images-idx3-ubyte"), (count, 28, 28))
-    labels = _read_idx(_find(folder, f"{part}-labels-idx1-ubyte"), (count,))
+    grey = _read_idx(_fashion_mnist_file(f"{part}-images-idx3-ubyte", root, download), (count, 28, 28))
+    labels = _read_idx(_fashion_mnist_file(f"{part}-labels-idx1-ubyte", root, download), (count,))
     return _garments(grey, labels)
 
 
@@ -337,33 +339,26 @@ def _garments(grey: Tensor, labels: Tensor) -> ImageSet:
     return ImageSet("fashion_mnist", grey.expand(-1, 3, -1, -1), labels.long(), GARMENTS)
 
 
-def _fashion_mnist_folder(root: str | Path | None, download: bool) -> Path:
+def _fashion_mnist_file(name: str, root: str | Path | None, download: bool) -> Path:
     given = root is not None
     root = _root(root)
     # torchvision's own layout, and the files themselves.
-    candidates = [root / "FashionMNIST" / "raw", root]
+    folders = [root / "FashionMNIST" / "raw", root]
     if not given:
-        candidates.append(DEBIAN_FASHION_MNIST)
-    for folder in candidates:
-        if any(folder.glob("*-ubyte*")):
-            return folder
+        folders.append(DEBIAN_FASHION_MNIST)
+    for path in (folder / file for folder in folders for file in (name, f"{name}.gz")):
+        if path.exists():
+            return path
     if not download:
         raise FileNotFoundError(
-            f"root = {str(root)!r} holds no Fashion-MNIST (looked in {', '.join(map(str, candidates))}). "
+            f"root = {str(root)!r} lacks {name} of Fashion-MNIST (looked in {', '.join(map(str, folders))}). "
             "Allowed: a folder with the four idx files, plain or .gz; or download=True."
         )
     from torchvision.datasets import FashionMNIST
 
-    with fetching("FashionMNIST", root, FashionMNIST.mirrors[0], "its four .gz files"):
-        FashionMNIST(str(root), download=True)
-    return candidates[0]
-
-
-def _find(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.exists():
-            return path
-    raise FileNotFoundError(f"{folder} lacks {name} (or {name}.gz), one of the four files of Fashion-MNIST.")
+    path = folders[0] / f"{name}.gz"
+    fetch(f"{FashionMNIST.mirrors[0]}{path.name}", f"md5:{dict(FashionMNIST.resources)[path.name]}", path)
+    return path
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and files that are fetched."""
+"""Files that are there whole or not at all: written, fetched or unpacked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def replace(path: str | Path, content: str | bytes | memoryview, *, existing: bool = True) -> None:
@@ -59,14 +59,50 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def fetching(name: str, root: Path, url: str, wanted: str) -> Iterator[None]:
-    """Whatever goes wrong in the block, which fetches ``name``, is a ``FileNotFoundError`` that says what to do."""
+def fetch(url: str, known_hash: str, path: Path) -> None:
+    """Fetch a file, unless it is there with this hash.
+
+    Args:
+        url: http or https.
+        known_hash: SHA-256, or ``"md5:…"``.
+        path: where it goes; folders are made. Nothing but a whole file with the right hash ever stands there.
+
+    Raises:
+        FileNotFoundError: if that fails, whatever the reason: no network, an answer that is an error, a connection that
+            breaks, another hash, a folder that cannot be written to.
+    """
+    import pooch
+
     try:
-        yield
-    except (OSError, RuntimeError, HTTPException) as error:
-        reason = " ".join(str(error).split())
+        pooch.retrieve(url, known_hash, path.name, path.parent, processor=_for_all)
+    except (OSError, ValueError) as error:  # every error of requests is an OSError; another hash is a ValueError
+        reason = " ".join(str(error).split()).rstrip(".")
         raise FileNotFoundError(
-            f"{name} is not in root = {str(root)!r} and could not be fetched from {url}: {reason}. "
-            f"Without a network, put {wanted} there."
+            f"{path.name} could not be fetched from {url}: {reason}. "
+            f"Try again; without a network, put {path.name} into {path.parent}."
         ) from error
+
+
+def _for_all(path: str, action: str, _: object) -> str:
+    """What is fetched was a temporary file, which nobody but its owner may read; data folders are shared."""
+    if action != "fetch":
+        os.chmod(path, 0o644)
+    return path
+
+
+def unpack(archive: Path, name: str) -> None:
+    """Unpack ``name``, the one folder of an archive, beside it.
+
+    Raises:
+        OSError: if it cannot be written, the disk being full, say; nothing of it stays.
+    """
+    from torchvision.datasets.utils import extract_archive
+
+    folder = archive.with_name(name)
+    with TemporaryDirectory(dir=archive.parent) as unfinished:
+        extract_archive(str(archive), unfinished)
+        try:
+            os.replace(Path(unfinished, name), folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first
+                raise

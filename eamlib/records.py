@@ -8,17 +8,16 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from tempfile import TemporaryFile
-from urllib.request import urlopen
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eamlib.files import replace
+from eamlib.decoded import cache_folder
+from eamlib.files import fetch, replace
 
 # What a number of a history may be at most; the least is 0.
 _MOST = {"loss": 1e9, "train_accuracy": 100, "test_accuracy": 100, "seconds": 1e9}
@@ -219,35 +218,55 @@ def published(name: str) -> dict:
 
 
 def published_bytes(name: str) -> bytes:
-    """Read a file that comes with the book: from ``results/`` in a checkout, else, once, from the repository.
+    """Read a file that comes with the book.
+
+    A checkout reads its own ``results/``. Elsewhere the file is fetched, once, from the repository as it was when this
+    library was made: at the commit that pip installed from, as on Colab, else at the tag of the version, ``v0.1.0``.
+    It must have the SHA-256 that the library's ``published.txt`` lists, and is kept below ``EAMLIB_DATA``, else
+    ``~/.cache/eamlib``.
 
     Args:
         name: its path below ``results/``.
 
     Raises:
-        OSError: if it is neither here nor there.
+        FileNotFoundError: if no such file comes with this version, or it cannot be fetched, with the reason, its
+            address and where to put it.
 
     Example:
-        >>> published_bytes("README.md")[:2]
-        b'# '
+        >>> published_bytes("weights/fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0.safetensors")[8:24]
+        b'{"__metadata__":'
     """
     local = Path(__file__).parents[1] / "results" / name
     if local.exists():
         return local.read_bytes()
-    address = next(
-        url.split(", ")[1] for url in metadata("eamlib").get_all("Project-URL") if url.startswith("Repository")
-    )
-    return _fetched(f"{address.replace('github.com', 'raw.githubusercontent.com')}/main/results/{name}")
+    known = published_hashes()
+    if name not in known:
+        raise FileNotFoundError(f"{name!r} does not come with this eamlib; allowed is what published_hashes() lists.")
+    address, ref = _source()
+    path = cache_folder() / "published" / ref / name
+    fetch(f"{address}/{ref}/results/{name}", known[name], path)
+    return path.read_bytes()
 
 
-@cache
-def _fetched(url: str) -> bytes:
-    try:
-        with urlopen(url, timeout=60) as response:
-            return response.read()
-    except OSError as error:
-        advice = "It is part of the repository, at this address or in a clone."
-        raise OSError(f"{url} cannot be read: {error}. {advice}") from error
+def published_hashes() -> dict[str, str]:
+    """The files that come with this version, and their SHA-256; ``make numbers`` writes the list.
+
+    Example:
+        >>> len(published_hashes()["images/cifar100-test-2000.webp"])
+        64
+    """
+    lines = Path(__file__).with_name("published.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split() for line in lines)
+
+
+def _source() -> tuple[str, str]:
+    """Where the repository's files are, and the commit or tag that this library was made from."""
+    installed = distribution("eamlib")
+    urls = dict(url.split(", ") for url in installed.metadata.get_all("Project-URL"))
+    address = urls["Repository"].replace("github.com", "raw.githubusercontent.com")
+    # pip writes this file where it installed from a repository or a folder.
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    return address, origin.get("vcs_info", {}).get("commit_id", f"v{installed.version}")
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eamlib.decoded import decoded
-from eamlib.files import fetching
+from eamlib.files import fetch, unpack
 
 CLASSES = {"tiny_imagenet": 200, "tiny_imagenet_100": 100}
 FOLDER = "tiny-imagenet-200"
@@ -64,22 +64,19 @@ def _lines(path: Path) -> list[str]:
 
 
 def _folder(root: Path, download: bool) -> Path:
-    from torchvision.datasets.utils import check_integrity, download_and_extract_archive, extract_archive
+    from torchvision.datasets.utils import check_integrity
 
     for folder in (root / FOLDER, root):
         if (folder / "wnids.txt").is_file():
             return folder
     archive = root / f"{FOLDER}.zip"
-    if archive.exists():
-        if not check_integrity(archive, MD5):
-            raise ValueError(f"{archive} is truncated or damaged: its MD5 is wrong. Delete it and fetch it again.")
-        extract_archive(str(archive), str(root))
-    elif download:
-        with fetching("Tiny ImageNet", root, URL, archive.name):
-            download_and_extract_archive(URL, str(root), md5=MD5)
-    else:
+    if archive.exists() and not check_integrity(archive, MD5):
+        raise ValueError(f"{archive} is truncated or damaged: its MD5 is wrong. Delete it and fetch it again.")
+    if not archive.exists() and not download:
         raise FileNotFoundError(
             f"root = {str(root)!r} holds no Tiny ImageNet. Allowed: a folder with {FOLDER}/ or {archive.name} (from "
             f"{URL}); or download=True."
         )
+    fetch(URL, f"md5:{MD5}", archive)
+    unpack(archive, FOLDER)
     return root / FOLDER

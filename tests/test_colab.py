@@ -1,7 +1,7 @@
 """The notebooks in a new environment that has what Colab ships, and where the repository is not at hand.
 
 The environment is made of Colab's own versions (``colab_packages.txt``), but for PyTorch: its five gigabytes are linked
-from the environment that runs the tests. The set-up cell runs to the letter; git and urllib are told to take the
+from the environment that runs the tests. The set-up cell runs to the letter; git and requests are told to take the
 repository's address for a copy of this working tree.
 """
 
@@ -28,23 +28,24 @@ LINKED = re.compile(r"torch|torchvision|triton|(nvidia|cuda)[-_].*")
 # Beside .venv, so that the two are in one file system and can share files.
 HERE = ROOT / "_build" / "colab"
 # The chapters' records come from the repository, which the tests do not ask for: it may be older, or not yet there.
+# What is asked for must be of the very commit that the set-up cell installed.
 PUBLISHED = f"""
-import io, pathlib, urllib.request, urllib.response
+import io, pathlib, subprocess, requests
 
-class Published(urllib.request.BaseHandler):
-    handler_order = 100  # before the one that opens a connection
+repository = {str(HERE / "repository")!r}
 
-    def https_open(self, request):
-        address = "{ADDRESS.replace("github.com", "raw.githubusercontent.com")}/main/"
-        assert request.full_url.startswith(address), request.full_url + " is not of the repository"
-        file = pathlib.Path({str(HERE / "repository")!r}, request.full_url.removeprefix(address))
-        found = file.is_file()
-        content = io.BytesIO(file.read_bytes() if found else b"")
-        answer = urllib.response.addinfourl(content, {{}}, request.full_url, 200 if found else 404)
-        answer.msg = "as the test has it"
-        return answer
+def send(self, request, **_):
+    commit = subprocess.check_output(["git", "-C", repository, "rev-parse", "HEAD"], text=True).strip()
+    address = "{ADDRESS.replace("github.com", "raw.githubusercontent.com")}/" + commit + "/"
+    assert request.url.startswith(address), request.url + " is not of the repository at " + commit
+    file = pathlib.Path(repository, request.url.removeprefix(address))
+    answer = requests.Response()
+    answer.status_code = 200 if file.is_file() else 404
+    answer.raw = io.BytesIO(file.read_bytes() if file.is_file() else b"")
+    answer.url = request.url
+    return answer
 
-urllib.request.install_opener(urllib.request.build_opener(Published))
+requests.adapters.HTTPAdapter.send = send
 """
 
 
@@ -123,6 +124,7 @@ def environment(repository):
     ours = "PYTHON", "JUPYTER", "MPL"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {"EAMLIB_BUDGET": "smoke", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    environment["EAMLIB_DATA"] = str(HERE / "data")
     environment["JUPYTER_PATH"] = str(HERE / "venv" / "share" / "jupyter")
     environment |= {
         "GIT_CONFIG_COUNT": "1",

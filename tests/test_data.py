@@ -5,10 +5,10 @@ import pickle
 import shutil
 import sys
 import tarfile
-import urllib.error
 
 import pytest
 import torch
+from chromium import served
 from torch.utils.data import DataLoader
 
 from eamlib import data
@@ -175,16 +175,49 @@ def test_a_missing_cifar_is_named(cifar, tmp_path):
         data.load(name, root=tmp_path, download=False)
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("cifar100", "cifar-100-python.tar.gz"), ("fashion_mnist", "its four")])
+def test_cifar_is_fetched_and_unpacked(cifar, monkeypatch, tmp_path):
+    name, archive, folder = cifar
+    root = tmp_path / "new"
+    with served(tmp_path) as address:
+        monkeypatch.setattr(f"torchvision.datasets.{name.upper()}.url", f"{address}/{archive.name}")
+        first = data.load(name, root=root)
+    assert {path.name for path in root.iterdir()} == {archive.name, folder.name}
+    assert torch.equal(data.load(name, root=root).images, first.images)
+
+
+def test_fashion_mnist_is_fetched_and_goes_on_where_it_failed(raw, monkeypatch, tmp_path):
+    datasets = pytest.importorskip("torchvision.datasets")
+    for path in raw.glob("*-ubyte"):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
+        path.unlink()
+    sums = [(path.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted(raw.iterdir())]
+    monkeypatch.setattr(datasets.FashionMNIST, "resources", sums)
+    (raw / "t10k-labels-idx1-ubyte.gz").rename(tmp_path / "labels")
+    root = tmp_path / "new"
+    with served(raw) as address:
+        monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [f"{address}/"])
+        with pytest.raises(FileNotFoundError, match=f"fetched from {address}/t10k-labels-idx1-ubyte.gz: 404"):
+            data.load("fashion_mnist", root=root, train=False)
+        assert [path.name for path in (root / "FashionMNIST" / "raw").iterdir()] == ["t10k-images-idx3-ubyte.gz"]
+        (tmp_path / "labels").rename(raw / "t10k-labels-idx1-ubyte.gz")
+        assert len(data.load("fashion_mnist", root=root, train=False)) == 10_000
+    assert len(data.load("fashion_mnist", root=root, train=False)) == 10_000
+
+
+def offline(*_, **__):
+    raise OSError("no network")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("cifar100", "cifar-100-python.tar.gz"), ("fashion_mnist", "train-images-idx3-ubyte.gz")]
+)
 def test_without_a_network_the_address_and_the_place_are_named(name, wanted, monkeypatch, tmp_path):
     pytest.importorskip("torchvision")
-
-    def offline(*_, **__):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr("urllib.request.urlopen", offline)
-    with pytest.raises(FileNotFoundError, match=f"could not be fetched from http.*no network.*put {wanted}.* there"):
+    monkeypatch.setattr("requests.get", offline)
+    match = f"{wanted} could not be fetched from http.*no network.*put {wanted} into {tmp_path}"
+    with pytest.raises(FileNotFoundError, match=match):
         data.load(name, root=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_every_set_in_memory_says_how_it_is_augmented():

@@ -91,7 +91,7 @@ def test_development_container_makes_the_book():
 
 
 GH = """#!/usr/bin/env python3
-import json, pathlib, subprocess, sys
+import json, pathlib, subprocess, sys, urllib.parse
 
 arguments = sys.argv[1:]
 with open("said", "a") as said:
@@ -100,7 +100,13 @@ if arguments[:2] == ["run", "download"]:
     folder = pathlib.Path(arguments[arguments.index("--dir") + 1])
     folder.mkdir(parents=True)
     (folder / "index.html").write_text(arguments[2])
-for key, answer in json.loads(pathlib.Path("answers").read_text()).items():
+answers = json.loads(pathlib.Path("answers").read_text())
+if "/runs?" in arguments[1]:
+    path, query = arguments[1].split("/runs?")
+    asked = dict(urllib.parse.parse_qsl(query), workflow=path.rpartition("/")[2])
+    runs = [run for run in answers["runs"] if all(run.get(key, value) == value for key, value in asked.items())]
+    answers = {"": {"workflow_runs": runs}}
+for key, answer in answers.items():
     if key in " ".join(arguments[:3]):
         jq = ["jq", "--raw-output", arguments[arguments.index("--jq") + 1]]
         print(subprocess.run(jq, input=json.dumps(answer), capture_output=True, text=True, check=True).stdout, end="")
@@ -130,9 +136,10 @@ def script(tmp_path, monkeypatch):
     return script
 
 
-def artifact(run, commit, branch, *, fork=False, expired=False):
-    repositories = {"repository_id": 1, "head_repository_id": 2 if fork else 1}
-    return {"expired": expired, "workflow_run": {"id": run, "head_sha": commit, "head_branch": branch} | repositories}
+def run(number, commit, branch="main", *, workflow="test", event="push", status="success"):
+    return {"id": number, "head_sha": commit, "branch": branch, "event": event, "status": status} | {
+        "workflow": f"{workflow}.yml"
+    }
 
 
 def pull(number, commit, *labels, fork=False):
@@ -144,23 +151,31 @@ def pull(number, commit, *labels, fork=False):
     }
 
 
+LABELLED = {"statuses": [{"context": "other", "state": "success"}, {"context": "preview", "state": "success"}]}
 PUBLISHED = {
-    "artifacts?name=site": {
-        "artifacts": [
-            artifact(95, "f00d", "main", fork=True),
-            artifact(94, "c0de", "better", expired=True),
-            artifact(93, "beef", "fix", fork=True),
-            artifact(92, "cafe", "idea"),
-            artifact(91, "aaaa", "main"),
-            artifact(90, "bbbb", "main"),
-        ]
-    },
+    "runs": [
+        run(97, "dead", "fix", event="pull_request", status="failure"),
+        run(96, "aaab", status="failure"),
+        run(95, "f00d", event="pull_request"),
+        run(94, "feed", "fix", event="pull_request"),
+        run(93, "beef", "fix", event="pull_request"),
+        run(92, "cafe", "idea", event="pull_request"),
+        run(91, "aaaa"),
+        run(90, "bbbb"),
+        run(89, "bbbb", workflow="weekly", event="schedule"),
+    ],
     "/pages": {"html_url": "https://some.example/book/"},
+    "commits/beef/status": LABELLED,
+    "commits/feed/status": {"statuses": [{"context": "preview", "state": "failure"}]},
+    "commits/f00d/status": LABELLED,
+    "commits/dead/status": LABELLED,
     "pr list": [
+        pull(3, "feed", "preview", fork=True),
         pull(4, "c0de"),
         pull(5, "f00d", "bug", fork=True),
         pull(6, "beef", "preview", fork=True),
         pull(7, "cafe"),
+        pull(8, "dead", "preview", fork=True),
     ],
 }
 
@@ -170,21 +185,54 @@ def test_main_is_published_with_the_previews_that_may_be(script, tmp_path):
     assert done.returncode == 0, done.stderr
     site = {str(page.relative_to(tmp_path)): page.read_text() for page in tmp_path.rglob("index.html")}
     assert site == {
-        "site/index.html": "91",  # the newest of main, and not the fork's branch of that name
-        "site/preview/6/index.html": "93",  # a fork's, which a maintainer labelled
+        "site/index.html": "91",  # of main the newest that is green, and not the fork's branch of that name
+        "site/preview/6/index.html": "93",  # a fork's commit that a maintainer labelled
         "site/preview/7/index.html": "92",
     }
     comments = [line for line in said if line.startswith("pr comment")]
-    assert [re.search(r"https://\S+", line)[0] for line in comments] == [
-        "https://some.example/book/preview/6/",
-        "https://some.example/book/preview/7/",
+    assert [re.search(r"of (\w+): (https://\S+)", line).groups() for line in comments] == [
+        ("beef", "https://some.example/book/preview/6/"),
+        ("cafe", "https://some.example/book/preview/7/"),
     ]
 
 
-def test_without_a_book_of_main_nothing_is_published(script):
-    done, _ = script("publish", PUBLISHED | {"artifacts?name=site": {"artifacts": [artifact(92, "cafe", "idea")]}})
+def test_what_a_fork_pushes_after_the_label_is_not_shown(script, tmp_path):
+    later = run(98, "beef2", "fix", event="pull_request")
+    pushed = {"runs": [later, *PUBLISHED["runs"]], "pr list": [pull(6, "beef2", "preview", fork=True)]}
+    done, _ = script("publish", PUBLISHED | pushed)
+    assert done.returncode == 0, done.stderr
+    assert [str(page.relative_to(tmp_path)) for page in tmp_path.rglob("index.html")] == ["site/index.html"]
+
+
+def test_the_label_allows_the_commit_that_was_labelled(script, monkeypatch):
+    [job] = WORKFLOWS["preview"]["jobs"].values()
+    assert WORKFLOWS["preview"][True] == {"pull_request_target": {"types": ["labeled"]}}
+    assert job["if"] == "github.event.label.name == 'preview'" and job["permissions"] == {"statuses": "write"}
+    assert not [step for step in job["steps"] if "uses" in step], "no code of a pull request comes near this"
+    [step] = job["steps"]
+    assert step["env"]["COMMIT"] == "${{ github.event.pull_request.head.sha }}"
+    monkeypatch.setenv("COMMIT", "beef")
+    monkeypatch.setenv("WHO", "somebody")
+    done, said = script("preview", {})
+    assert done.returncode == 0, done.stderr
+    [asked] = said
+    assert asked.startswith("api repos/some/book/statuses/beef ") and "state=success" in asked
+    assert "context=preview" in asked, "what publish.yml looks for"
+
+
+def test_a_newer_green_week_is_published(script, tmp_path):
+    week = run(99, "aaaa", workflow="weekly", event="schedule")
+    done, _ = script("publish", PUBLISHED | {"runs": [week, *PUBLISHED["runs"]]})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "index.html").read_text() == "99"
+
+
+def test_without_a_green_run_of_main_nothing_is_published(script):
+    red = [run(96, "aaab", status="failure"), run(95, "f00d", event="pull_request")]
+    done, said = script("publish", PUBLISHED | {"runs": red})
     assert done.returncode != 0
     assert "run the workflow Test on main first" in done.stderr
+    assert not [line for line in said if line.startswith("run download")]
 
 
 @pytest.mark.parametrize(("open_issues", "does"), [([], "create"), ([{"number": 12}, {"number": 3}], "comment 12")])

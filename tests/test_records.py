@@ -1,13 +1,15 @@
 import errno
-import io
 import json
 import math
 import os
 import re
-from urllib.error import HTTPError
+from email.message import Message
+from types import SimpleNamespace
 
+import published
 import pytest
 import tiny
+from conftest import ROOT
 
 from eamlib import records
 from eamlib.papers.units import Unit
@@ -114,22 +116,60 @@ def test_of_two_that_write_at_once_the_first_one_stays(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_published_records_are_read_here_or_fetched_from_the_repository(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "eamlib" / "records.py"))
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("origin", "ref"),
+    [
+        (f'{{"url": "https://github.com/some/fork", "vcs_info": {{"vcs": "git", "commit_id": "{COMMIT}"}}}}', COMMIT),
+        ('{"url": "file:///some/folder", "dir_info": {}}', "v1.2.3"),
+        (None, "v1.2.3"),
+    ],
+)
+def test_an_installed_library_fetches_what_was_published_with_it(origin, ref, monkeypatch, tmp_path):
+    urls = Message()
+    urls["Project-URL"] = "Repository, https://github.com/some/book"
+    urls["Project-URL"] = "Other, https://example.com"
+    installed = SimpleNamespace(metadata=urls, version="1.2.3", read_text={"direct_url.json": origin}.get)
+    monkeypatch.setattr(records, "distribution", lambda name: {"eamlib": installed}[name])
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "site" / "eamlib" / "records.py"))
+    monkeypatch.setenv("EAMLIB_DATA", str(tmp_path / "kept"))
+    (tmp_path / "site" / "eamlib").mkdir(parents=True)
+    (tmp_path / "site" / "eamlib" / "published.txt").write_text("other.json beef\nset/run.json f00d\n")
     asked = []
 
-    def urlopen(url, timeout):
-        asked.append(url)
-        if "missing" in url:
-            raise HTTPError(url, 404, "Not Found", {}, None)
-        return io.BytesIO(json.dumps({"a": 1}).encode())
+    def fetch(url, known_hash, path):
+        asked.append((url, known_hash, path))
+        path.parent.mkdir(parents=True)
+        path.write_text('{"a": 1}')
 
-    monkeypatch.setattr(records, "urlopen", urlopen)
-    assert records.published("set/run.json") == records.published("set/run.json") == {"a": 1}
-    assert len(asked) == 1, "a record is fetched once"
-    assert asked[0].startswith("https://raw.githubusercontent.com/") and asked[0].endswith("/main/results/set/run.json")
+    monkeypatch.setattr(records, "fetch", fetch)
+    assert records.published("set/run.json") == {"a": 1}
+    url = f"https://raw.githubusercontent.com/some/book/{ref}/results/set/run.json"
+    assert asked == [(url, "f00d", tmp_path / "kept" / "published" / ref / "set" / "run.json")]
+    with pytest.raises(FileNotFoundError, match="'missing.json' does not come with this eamlib"):
+        records.published("missing.json")
+    assert len(asked) == 1
+
+
+def test_a_checkout_reads_its_own_records(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "eamlib" / "records.py"))
+    monkeypatch.setattr(records, "fetch", lambda *_: pytest.fail("it is there"))
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "here.json").write_text('{"b": 2}')
-    assert records.published("here.json") == {"b": 2} and len(asked) == 1
-    with pytest.raises(OSError, match=r"results/missing.json cannot be read: HTTP Error 404: Not Found.* in a clone"):
-        records.published("missing.json")
+    assert records.published("here.json") == {"b": 2}
+
+
+def test_the_list_of_what_is_published_is_that_of_the_results():
+    """Else an installed library could not fetch it: `make numbers` writes the list."""
+    assert published.LIST.read_text(encoding="utf-8") == published.listed(ROOT / "results")
+    assert {"images/cifar100-test-2000.webp", "redundancy/efficientnet_lite0.json"} <= records.published_hashes().keys()
+
+
+def test_pages_and_pictures_are_not_fetched(tmp_path):
+    for name in ("z.json", "a/b.txt", "README.md", "a/plot.svg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert published.listed(tmp_path) == f"a/b.txt {empty}\nz.json {empty}\n"

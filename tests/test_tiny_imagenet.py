@@ -2,6 +2,7 @@ import hashlib
 import zipfile
 
 import pytest
+from chromium import served
 from PIL import Image
 
 from eamlib import data, tiny_imagenet
@@ -51,7 +52,7 @@ def test_the_first_hundred_are_those_of_its_list(folder, tmp_path):
     assert all(abs(shade - int(test.classes[label][1:])) <= 1 for shade, label in zip(shades, test.labels, strict=True))
 
 
-def test_its_archive_is_checked_and_unpacked(folder, tmp_path, monkeypatch):
+def test_its_archive_is_checked_fetched_and_unpacked(folder, tmp_path, monkeypatch):
     pytest.importorskip("torchvision")
     root = tmp_path / "other"
     root.mkdir()
@@ -63,20 +64,21 @@ def test_its_archive_is_checked_and_unpacked(folder, tmp_path, monkeypatch):
         load(root)
     monkeypatch.setattr(tiny_imagenet, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
     assert len(load(root, train=False)) == 200
+    with served(root) as address:
+        monkeypatch.setattr(tiny_imagenet, "URL", f"{address}/{archive.name}")
+        assert len(data.load("tiny_imagenet", root=tmp_path / "fetched", train=False)) == 200
 
 
 def test_without_it_the_address_is_named(tmp_path, monkeypatch):
     pytest.importorskip("torchvision")
-    with pytest.raises(FileNotFoundError, match="holds no Tiny ImageNet. Allowed: .*http://.*download=True"):
+    with pytest.raises(FileNotFoundError, match="holds no Tiny ImageNet. Allowed: .*https://.*download=True"):
         load(tmp_path)
 
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr("torchvision.datasets.utils.download_and_extract_archive", offline)
-    with pytest.raises(
-        FileNotFoundError, match="could not be fetched from http.*no network.*put tiny-imagenet-200.zip"
-    ):
+    monkeypatch.setattr("requests.get", offline)
+    with pytest.raises(FileNotFoundError, match="from http.*no network.*put tiny-imagenet-200.zip into"):
         data.load("tiny_imagenet", root=tmp_path)
 
 

@@ -114,7 +114,8 @@ def load(name: str) -> nn.Module:
     Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images.
 
     Raises:
-        OSError: if it is neither in this checkout nor in the repository.
+        FileNotFoundError: if it is not in this checkout and cannot be fetched: :func:`eamlib.records.published_bytes`
+            says from where.
 
     Example:
         >>> model = load("fashion_mnist/mobilenet_v1-x0.25-eam-rcr-e5-seed0")

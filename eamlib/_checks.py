@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -37,6 +38,20 @@ def positive_number(argument: str, value: object) -> float:
     """Return ``value`` as a float if it is a finite number above 0, else raise a ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"{argument} = {value!r} must be a finite number above 0.")
+    return float(value)
+
+
+def temperature_of(value: object, dtype: torch.dtype = torch.float32) -> float:
+    """Return a softmax's ``value`` as a float if ``dtype`` holds it, else raise a ``ValueError``.
+
+    What rounds to zero or to infinity there, or nearly to zero, divides the logits to NaN.
+    """
+    held = torch.finfo(dtype)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not held.tiny <= value <= held.max:
+        raise ValueError(
+            f"temperature = {value!r} must be a finite number above 0 that {str(dtype).removeprefix('torch.')} holds: "
+            f"from {held.tiny:.3g} to {held.max:.3g}."
+        )
     return float(value)
 
 

@@ -20,8 +20,8 @@ _WORKERS = (
 
 _STATUS = (
     "Exit status: 0, all is done; 1, a run diverged, could not be kept, the disk being full, say, or lacked memory, or "
-    "a worker was killed; 2, an argument is wrong, or a package is missing; 3, another process is at work on what is not "
-    "done; 130, stopped by Ctrl-C."
+    "a worker was killed; 2, an argument is wrong, or a package is missing; 3, another process is at work on what is "
+    "not done; 130, stopped by Ctrl-C."
 )
 
 

@@ -71,10 +71,15 @@ _INSTEAD = {
 
 
 def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
-    """Return ``value`` if its shape is ``[B, channels, H, W]``, else raise a ``ValueError``."""
+    """Return ``value`` if its shape is ``[B, channels, H, W]``, with B alone 0 if any, else raise a ``ValueError``."""
     if value.dim() != 4 or value.shape[1] != channels:
         instead = _INSTEAD.get(value.dim(), "")
         raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].{instead}")
+    in_a_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # which may leave height and width open
+    if not in_a_graph and 0 in value.shape[2:]:
+        raise ValueError(
+            f"{argument} has shape {list(value.shape)}; allowed is [B, C, H, W], of which B alone may be 0."
+        )
     return value
 
 

@@ -154,7 +154,7 @@ def _bmm(input, weight, attention, bias, stride, padding, dilation, groups):
         return (attention @ matrices).view(-1, weight.shape[1], columns.shape[1]) @ columns
 
     output = _by_pieces(multiply, columns, attention, matrices.shape[1])
-    return _with_bias(_as_maps(output, size), attention, bias)
+    return _with_bias(as_maps(output, size), attention, bias)
 
 
 def _by_pieces(run, input, attention, numbers):
@@ -182,7 +182,7 @@ def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
         output = output.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
     else:
         columns, size = _columns(input, weight, stride, padding, dilation)
-        output = _as_maps(tiled.mixed_matmul(columns, weight.flatten(2), attention), size)
+        output = as_maps(tiled.mixed_matmul(columns, weight.flatten(2), attention), size)
     return _with_bias(output, attention, bias)
 
 
@@ -208,7 +208,7 @@ def _concat(input, weight, attention, bias, stride, padding, dilation, groups):
         scaled = attention.t()[:, None, :, None] * columns.transpose(0, 1).contiguous()
         wide = weight.flatten(2).transpose(0, 1).reshape(out_channels, -1, 1, 1)
         output = F.conv2d(scaled.reshape(1, -1, batch, columns.shape[2]), wide)[0]
-        return _with_bias(_as_maps(output.transpose(0, 1), size), attention, bias)
+        return _with_bias(as_maps(output.transpose(0, 1), size), attention, bias)
     copies = input.unflatten(1, (groups, 1, group_channels)) * attention[:, None, :, None, None, None]
     wide = weight.transpose(0, 1).flatten(1, 2)
     output = F.conv2d(copies.flatten(1, 3), wide, None, stride, padding, dilation, groups)
@@ -259,7 +259,7 @@ def _columns(input, weight, stride, padding, dilation):
     return F.unfold(input, kernel_size, dilation, padding, stride), size
 
 
-def _as_maps(columns, size):
+def as_maps(columns, size):
     # Not unflatten: PyTorch's older ONNX exporter then takes the example's height and width for everybody's.
     return columns.reshape(*columns.shape[:2], *size)
 

@@ -119,6 +119,14 @@ def test_the_dilated_fcn_costs_311_gflops():
     assert round(cost(model, (3, 768, 768)).by_part["convolution"] / 1e9, 1) == 311.3
 
 
+@pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (3, 1), (3, 8)])
+def test_mixing_the_kernels_of_dynet_costs_the_same_whatever_the_map(kernel_size, groups):
+    layer = DyNetConv2d(8, 8, kernel_size, padding=kernel_size // 2, groups=groups)
+    small, large = (cost(layer, (8, size, size)).by_part for size in (5, 10))
+    assert small["aggregation"] == large["aggregation"] == layer.weight.numel()
+    assert large["convolution"] == 4 * small["convolution"]
+
+
 @pytest.mark.parametrize("conv", ["static", "dynamic", "eam-rcr", "dynet"])
 def test_a_network_without_numbers_costs_the_same(conv):
     with torch.device("meta"):

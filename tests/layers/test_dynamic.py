@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from eamlib.functional import dynamic_conv2d
-from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention
+from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, KernelAttention
 
 
 def test_forward_is_the_functional_with_its_attention():
@@ -127,3 +127,10 @@ def test_a_nan_in_the_attention_says_where_it_came_from(spoil, cause):
     spoil(layer, image)
     with pytest.raises(FloatingPointError, match=rf"the attention of DynamicConv2d\(8, 6, .*\) is NaN: .*{cause}"):
         layer(image)
+
+
+@pytest.mark.parametrize("attention", [KernelAttention(6), EAMAttention(6, output_size=2)])
+def test_maps_without_pixels_are_named_before_the_attention_is_nan(attention):
+    layer = DynamicConv2d(6, 6, 3, padding=1, attention=attention)
+    with pytest.raises(ValueError, match=r"input has shape \[2, 6, 0, 5\]; allowed is .* B alone may be 0"):
+        layer(torch.zeros(2, 6, 0, 5))

@@ -7,6 +7,7 @@ the device. Where several processes train together, each reads its own part of e
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -119,8 +120,12 @@ class OnDisk:
         seeds = None if draws is None else draw_seeds(len(self.dataset), draws)
         mine = [parts(batch, self.dataset.labels[batch], self.processes)[self.process] for batch in batches]
         decoded = self.dataset.stream([indices for indices, _ in mine], seeds=seeds, workers=self.workers)
-        for (images, _), (_, labels) in zip(decoded, mine, strict=True):
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        try:
+            for (images, _), (_, labels) in zip(decoded, mine, strict=True):
+                yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        except (EOFError, ConnectionError, FileNotFoundError) as error:  # the pipe of a worker that is gone
+            time.sleep(1)  # for PyTorch's own report, which a signal brings here, or later where nobody expects it
+            raise RuntimeError("a DataLoader worker (pid unknown) has left its pipe.") from error
 
 
 @contextmanager

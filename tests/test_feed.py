@@ -160,6 +160,7 @@ def no_shared_memory():
     raise RuntimeError("unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the signal may meet a destructor
 @pytest.mark.parametrize(
     ("fails", "message"),
     [
@@ -176,6 +177,19 @@ def test_a_lost_worker_is_named(sets, monkeypatch, fails, message):
         read(sets[0], workers=1)
 
 
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError, FileNotFoundError])
+def test_a_worker_that_is_missed_before_pytorch_reports_it_is_named_too(sets, monkeypatch, error):
+    def broken(dataset, batches, **options):
+        yield from ()
+        raise error
+
+    monkeypatch.setattr(ImageFolderSet, "stream", broken)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(ChildProcessError, match="was killed"), lost_workers_named():
+        read(sets[0], workers=1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the signal may meet a destructor
 def test_a_run_whose_worker_was_killed_goes_on(sets, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", sets, workers=0, epochs=2, stop_at=5)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,8 +19,9 @@ _WORKERS = (
 
 
 _STATUS = (
-    "Exit status: 0, all is done; 1, a run diverged, or could not be kept, the disk being full, say; 2, an argument is "
-    "wrong, or a package is missing; 3, another process is at work on what is not done; 130, stopped by Ctrl-C."
+    "Exit status: 0, all is done; 1, a run diverged, could not be kept, the disk being full, say, or lacked memory, or "
+    "a worker was killed; 2, an argument is wrong, or a package is missing; 3, another process is at work on what is "
+    "not done; 130, stopped by Ctrl-C."
 )
 
 
@@ -26,18 +30,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     The program's help says what each means.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without our signs gets their numbers, "\u2212", rather than an error when all is done.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _say(options, error, 2)
-    except (FloatingPointError, OSError) as error:
-        return _say(options, error, 1)
     except Busy as busy:
         return _say(options, busy, 3)
+    except Exception as error:
+        if _lacks_memory(error):
+            asked = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
+            asked = f" ({asked[1]} more were asked for)" if asked else ""
+            return _say(options, f"there is not enough memory{asked}. {options.less_memory}", 1)
+        if isinstance(error, FloatingPointError | OSError):
+            return _say(options, error, 1)
+        raise  # a fault of ours: how it came about is to be seen
     except KeyboardInterrupt as stop:
         return _say(options, str(stop) or "stopped by Ctrl-C.", 130)
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether the memory of this machine or of its device ran out, in this process or in one that decodes."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    says = r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED"
+    return isinstance(error, MemoryError) or re.search(says, str(error)) is not None
 
 
 def _say(options: argparse.Namespace, message: object, status: int) -> int:
@@ -61,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "the two versions of the DyNet paper say that dynamic convolutions save, and what they save here.",
     )
     cost.add_argument("--paper", default="eam", help="eam or dynet (default: %(default)s)")
-    cost.set_defaults(run=_cost)
+    cost.set_defaults(run=_cost, less_memory="What else runs here takes the rest.")
 
     train = commands.add_parser(
         "train",
@@ -135,7 +157,11 @@ def _parser() -> argparse.ArgumentParser:
         "after the last finished epoch; while it runs, no other may use the folder",
     )
     kept.add_argument("--tensorboard", metavar="DIR", help="curves for `tensorboard --logdir DIR`")
-    train.set_defaults(run=_train)
+    train.set_defaults(
+        run=_train,
+        less_memory="Lower --batch-size, or run a batch in parts by --accumulate; lower --width or, with images on "
+        "disk, --workers. All but the last make it another run, which needs another --folder.",
+    )
 
     reproduce = commands.add_parser(
         "reproduce",
@@ -211,7 +237,11 @@ def _parser() -> argparse.ArgumentParser:
         "--work", default="runs", metavar="DIR", help="for checkpoints of unfinished runs (default: %(default)s)"
     )
     spread.add_argument("--keep", action="store_true", help="keep the last checkpoints of finished runs, too")
-    reproduce.set_defaults(run=_reproduce)
+    reproduce.set_defaults(
+        run=_reproduce,
+        less_memory="Lower --workers, let fewer processes share the machine, or take another --device: the batch is "
+        "the recipe's. What is recorded and kept stays, and the same command goes on.",
+    )
 
     publish = commands.add_parser(
         "publish",
@@ -223,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--work", default="runs", metavar="DIR", help="where the checkpoints are (default: %(default)s)"
     )
-    publish.set_defaults(run=_publish)
+    publish.set_defaults(run=_publish, less_memory="What else runs here takes the rest.")
 
     redundancy = commands.add_parser(
         "redundancy",
@@ -263,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the checkpoints of runs are that have no published weights (default: %(default)s)",
     )
     redundancy.add_argument("--json", metavar="FILE", help="also write a record; never overwrites one")
-    redundancy.set_defaults(run=_redundancy)
+    redundancy.set_defaults(run=_redundancy, less_memory="Lower --count, or --channels.")
 
     bench = commands.add_parser(
         "bench",
@@ -291,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--rounds", type=int, help="of all but memory: at most so many (default: 60)")
     bench.add_argument("--json", metavar="FILE", help="also write a record; never overwrites one")
-    bench.set_defaults(run=_bench)
+    bench.set_defaults(run=_bench, less_memory="Measure less at once by --work, or take another --device.")
     return parser
 
 

@@ -41,6 +41,20 @@ def positive_number(argument: str, value: object) -> float:
     return float(value)
 
 
+def temperature_of(value: object, dtype: torch.dtype = torch.float32) -> float:
+    """Return a softmax's ``value`` as a float if ``dtype`` holds it, else raise a ``ValueError``.
+
+    What rounds to zero or to infinity there, or nearly to zero, divides the logits to NaN.
+    """
+    held = torch.finfo(dtype)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not held.tiny <= value <= held.max:
+        raise ValueError(
+            f"temperature = {value!r} must be a finite number above 0 that {str(dtype).removeprefix('torch.')} holds: "
+            f"from {held.tiny:.3g} to {held.max:.3g}."
+        )
+    return float(value)
+
+
 def number_between(argument: str, value: object, low: float, high: float) -> float:
     """Return ``value`` as a float if it is a number from ``low`` to below ``high``, else raise a ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:

@@ -7,7 +7,9 @@ the device. Where several processes train together, each reads its own part of e
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -118,8 +120,41 @@ class OnDisk:
         seeds = None if draws is None else draw_seeds(len(self.dataset), draws)
         mine = [parts(batch, self.dataset.labels[batch], self.processes)[self.process] for batch in batches]
         decoded = self.dataset.stream([indices for indices, _ in mine], seeds=seeds, workers=self.workers)
-        for (images, _), (_, labels) in zip(decoded, mine, strict=True):
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        try:
+            for (images, _), (_, labels) in zip(decoded, mine, strict=True):
+                yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        except (EOFError, ConnectionError, FileNotFoundError) as error:  # the pipe of a worker that is gone
+            time.sleep(1)  # for PyTorch's own report, which a signal brings here, or later where nobody expects it
+            raise RuntimeError("a DataLoader worker (pid unknown) has left its pipe.") from error
+
+
+@contextmanager
+def lost_workers_named(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Say in a sentence what PyTorch reports of lost workers by tracebacks, and behind it what is ``kept``.
+
+    Around what reads and what is done with it: PyTorch reports a worker's death by a signal, wherever the program is.
+
+    Raises:
+        ChildProcessError: if one was killed, or found no room in shared memory.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = f"{error} {error.__cause__}"
+        of_a_worker = "DataLoader worker" in said
+        if "</torch_" in said or (of_a_worker and "shared memory" in said):  # the name of its files there
+            what = (
+                "the workers, processes that decode images, found no room in shared memory (/dev/shm), through which "
+                "they hand them over. Do without them, workers = 0, or enlarge it, in Docker by --shm-size."
+            )
+        elif of_a_worker and "(pid" in said:
+            what = (
+                "a worker, a process that decodes images, was killed, most often for want of memory. Take fewer "
+                "workers, or a smaller batch, which is another run."
+            )
+        else:  # its own error, or nobody's
+            raise
+        raise ChildProcessError(f"{what} {kept()}".rstrip()) from error
 
 
 def parts(images: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:

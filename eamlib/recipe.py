@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eamlib._checks import number_between, one_of, positive_int, positive_number
+from eamlib._checks import number_between, one_of, positive_int, positive_number, temperature_of
 
 TEMPERATURE_FALLS = 0.1  # the share of all steps that it takes
 SCHEDULES = ("cosine", "constant")
@@ -87,7 +87,7 @@ class Recipe:
         if self.augment is not None and not callable(self.augment):
             raise ValueError(f"augment = {self.augment!r} must be a function of images and a generator, or None.")
         if self.temperature is not None:
-            positive_number("temperature", self.temperature)
+            temperature_of(self.temperature)
         if self.ema is not None:
             number_between("ema", self.ema, 0, 1)
         one_of("precision", self.precision, PRECISIONS)

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from eamlib._checks import positive_int
 from eamlib._unchanged import same_modules, same_random_numbers
 from eamlib.data import ImageSet
-from eamlib.feed import InMemory, OnDisk, check_set, feed, parts
+from eamlib.feed import InMemory, OnDisk, check_set, feed, lost_workers_named, parts
 from eamlib.imagenet import MEAN, STD, ImageFolderSet
 from eamlib.layers import set_temperature
 from eamlib.recipe import Recipe
@@ -137,7 +137,8 @@ def fit(
         FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
             No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.
-        OSError: if an epoch cannot be kept, because the disk is full, say; earlier checkpoints are as they were.
+        OSError: if an epoch cannot be kept, because the disk is full, say; earlier checkpoints are as they were. A
+            ``ChildProcessError`` if a process that decodes was killed, for want of memory, say, or lacks shared memory.
 
     Example:
         >>> seed_everything(0)
@@ -184,6 +185,7 @@ def fit(
         )
         opened.enter_context(closing(run))
         run.resume()
+        opened.enter_context(lost_workers_named(run.kept))
 
         steps_an_epoch = -(-len(train) // recipe.batch_size)
         steps = recipe.epochs * steps_an_epoch
@@ -264,7 +266,8 @@ def _check_trainable(
     if last >= 2 * recipe.accumulate * processes:
         return
     met = []
-    images, _ = next(train.read([torch.zeros(1, dtype=torch.long)]))
+    with lost_workers_named():
+        images, _ = next(train.read([torch.zeros(1, dtype=torch.long)]))
     # The one error that it is to find is batch normalisation's own.
     with same_modules(model), same_random_numbers(), torch.no_grad(), suppress(ValueError):
         _train_mode(model, frozen)
@@ -303,6 +306,7 @@ def evaluate(
 
     Raises:
         ValueError: if a value is out of its range; with its path, if an image on disk is truncated or none.
+        ChildProcessError: as in :func:`fit`.
 
     Example:
         >>> test = eamlib.data.load("digits", train=False)
@@ -341,7 +345,8 @@ def right_answers(
     if batch_size is not None:
         positive_int("batch_size", batch_size)
     images = feed(dataset, next(model.parameters()).device, workers=workers)
-    return _right_answers(model, images, mean, std, batch_size).cpu()
+    with lost_workers_named():
+        return _right_answers(model, images, mean, std, batch_size).cpu()
 
 
 def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor]:

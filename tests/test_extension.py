@@ -3,12 +3,16 @@
 import json
 import re
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import eambook
 import pytest
 import reference
 from conftest import ROOT
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from nbformat.v4 import new_code_cell, new_notebook
 from sphinx.errors import ExtensionError
 
 from eamlib.__main__ import main
@@ -22,7 +26,9 @@ def app(tmp_path):
     (tmp_path / "references.bib").write_text("@article{chen2020, title={T}, url={https://example.org/paper}}\n")
     env = SimpleNamespace(doc2path=lambda docname: docname, note_dependency=lambda path: None)
     config = SimpleNamespace(bibtex_bibfiles=["references.bib"])
-    return SimpleNamespace(srcdir=tmp_path, outdir=tmp_path / "_build" / "html", env=env, config=config)
+    build = tmp_path / "_build"
+    places = {"srcdir": tmp_path, "outdir": build / "html", "doctreedir": build / ".doctrees"}
+    return SimpleNamespace(**places, env=env, config=config)
 
 
 def cache_of(app):
@@ -67,6 +73,37 @@ def test_outdated_caches_are_removed(app):
     outdated.mkdir(parents=True)
     cache_of(app)
     assert not outdated.exists()
+
+
+def cut(path, rest):
+    path.write_bytes(path.read_bytes()[:rest])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "whole"),
+    [
+        (lambda cache: None, True),
+        (lambda cache: cut(cache / "global.db", 0), False),
+        (lambda cache: cut(cache / "global.db", 5000), False),
+        (lambda cache: (cache / "global.db").write_bytes(b"no database at all" * 99), False),
+        (lambda cache: cut(next(cache.glob("executed/*/base.ipynb")), 20), False),
+        (lambda cache: next(cache.glob("executed/*/base.ipynb")).unlink(), False),
+        (lambda cache: (cache / "network_costs.json").write_text('{"eam": '), False),
+    ],
+    ids=["whole", "empty", "cut", "another", "half a notebook", "no notebook", "half the costs"],
+)
+def test_a_damaged_cache_is_made_anew_and_all_pages_are_read(app, spoil, whole):
+    cache = Path(cache_of(app))
+    notebook = new_notebook(cells=[new_code_cell("6 * 7")])
+    get_cache(cache).cache_notebook_bundle(CacheBundleIn(notebook, "01.ipynb"), check_validity=False)
+    pages = app.doctreedir / "environment.pickle"
+    pages.parent.mkdir(parents=True)
+    pages.touch()
+    spoil(cache)
+    assert cache_of(app) == str(cache)
+    assert cache.exists() == pages.exists() == whole
+    get_cache(cache).cache_notebook_bundle(CacheBundleIn(notebook, "01.ipynb"), check_validity=False, overwrite=True)
+    assert get_cache(cache).match_cache_notebook(notebook).uri == "01.ipynb"
 
 
 def cited(app, text, kind="markdown"):

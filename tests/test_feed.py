@@ -2,13 +2,14 @@
 
 import multiprocessing
 import os
+import signal
 
 import pytest
 import tiny
 import torch
 
 from eamlib import create_model
-from eamlib.feed import feed, parts
+from eamlib.feed import feed, lost_workers_named, parts
 from eamlib.imagenet import ImageFolderSet
 from eamlib.training import evaluate
 
@@ -137,6 +138,78 @@ def test_a_damaged_image_is_named_and_the_run_goes_on_without_it(tmp_path):
             train(tmp_path / "run", sets, workers=workers)
     file.write_bytes(whole)
     train(tmp_path / "run", sets, workers=0)
+
+
+def worker_that(fails, monkeypatch, index):
+    """Let ``fails`` run in the worker that is asked for image ``index``, and in no process that trains."""
+    item = ImageFolderSet.__getitem__
+
+    def asked(dataset, asked_for):
+        if multiprocessing.parent_process() is not None and asked_for == index:
+            fails()
+        return item(dataset, asked_for)
+
+    monkeypatch.setattr(ImageFolderSet, "__getitem__", asked)
+
+
+def killed_by(number):
+    return lambda: os.kill(os.getpid(), number)
+
+
+def no_shared_memory():
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the signal may meet a destructor
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [
+        (killed_by(signal.SIGKILL), "a worker, .* was killed, most often for want of memory. Take fewer workers"),
+        (lambda: os._exit(1), "a worker, .* was killed"),
+        (killed_by(signal.SIGBUS), r"no room in shared memory \(/dev/shm\).* workers = 0"),
+        (no_shared_memory, r"no room in shared memory \(/dev/shm\).* workers = 0"),
+    ],
+    ids=["killed", "ended", "bus error", "no room"],
+)
+def test_a_lost_worker_is_named(sets, monkeypatch, fails, message):
+    worker_that(fails, monkeypatch, 13)
+    with pytest.raises(ChildProcessError, match=message), lost_workers_named():
+        read(sets[0], workers=1)
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionResetError, FileNotFoundError])
+def test_a_worker_that_is_missed_before_pytorch_reports_it_is_named_too(sets, monkeypatch, error):
+    def broken(dataset, batches, **options):
+        yield from ()
+        raise error
+
+    monkeypatch.setattr(ImageFolderSet, "stream", broken)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(ChildProcessError, match="was killed"), lost_workers_named():
+        read(sets[0], workers=1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the signal may meet a destructor
+def test_a_run_whose_worker_was_killed_goes_on(sets, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", sets, workers=0, epochs=2, stop_at=5)
+    with monkeypatch.context() as patch:
+        worker_that(killed_by(signal.SIGKILL), patch, 13)
+        with pytest.raises(ChildProcessError, match=f"killed, .* {tmp_path}/run/epoch-0001.pt is kept, and the same"):
+            train(tmp_path / "run", sets, workers=1, epochs=2)
+        with pytest.raises(ChildProcessError, match="killed"):
+            evaluate(tiny.of_photographs(tiny.network()), sets[0], workers=1)
+    _, resumed = train(tmp_path / "run", sets, workers=0, epochs=2)
+    assert [line["epoch"] for line in resumed] == [1, 2]
+
+
+def test_other_errors_of_a_worker_stay_what_they_are(sets, monkeypatch):
+    def wrong():
+        raise RuntimeError("shapes do not fit")
+
+    worker_that(wrong, monkeypatch, 3)
+    with pytest.raises(RuntimeError, match="shapes do not fit"), lost_workers_named():
+        read(sets[0], workers=1)
 
 
 def test_evaluate_takes_the_central_squares(sets):

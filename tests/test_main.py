@@ -1,7 +1,11 @@
+import errno
+import io
 import json
+import sys
 
 import pytest
 import tiny
+import torch
 
 from eamlib import imagenet
 from eamlib.__main__ import main
@@ -83,6 +87,7 @@ def test_the_same_command_goes_on(tmp_path, capsys):
         (KeyboardInterrupt("stopped by Ctrl-C; runs/epoch-0003.pt is kept"), 130),
         (Busy("runs/lock is held by process 7 on elsewhere; runs/epoch-0003.pt is kept"), 3),
         (OSError(28, "epoch 4 could not be kept (No space left on device); runs/epoch-0003.pt is kept"), 1),
+        (ChildProcessError("a worker was killed. runs/epoch-0003.pt is kept"), 1),
     ],
 )
 def test_an_end_before_the_end_has_a_status_and_says_what_is_kept(error, status, monkeypatch, capsys):
@@ -92,6 +97,82 @@ def test_an_end_before_the_end_has_a_status_and_says_what_is_kept(error, status,
     monkeypatch.setattr("eamlib.training.fit", stopped)
     assert main(["train", "--data", "digits"]) == status
     assert "runs/epoch-0003.pt is kept" in capsys.readouterr().err
+
+
+def cannot_allocate():
+    torch.empty(2**50)  # of 4 bytes each
+
+
+def fill_the_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of …")
+
+
+def raising(error):
+    def fails():
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("fails", "asked"),
+    [
+        (cannot_allocate, f"({2**52} bytes more were asked for)"),
+        (fill_the_gpu, "(20.00 MiB more were asked for)"),
+        (raising(MemoryError()), "memory. Lower"),
+        (
+            raising(MemoryError("Caught MemoryError in DataLoader worker process 0.\nOriginal …")),
+            "memory. Lower",
+        ),
+        (raising(OSError(errno.ENOMEM, "Cannot allocate memory")), "memory. Lower"),
+    ],
+    ids=["CPU", "GPU", "Python", "worker", "fork"],
+)
+def test_want_of_memory_is_one_line_that_says_what_to_lower(fails, asked, monkeypatch, capsys):
+    monkeypatch.setattr("eamlib.training.fit", lambda *arguments, **options: fails())
+    assert main(["train", "--data", "digits"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("eamlib train: there is not enough memory") and printed.count("\n") == 1
+    assert asked in printed and "--batch-size" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called", "lower"),
+    [
+        (["cost"], "eamlib.papers.eam.cost_table", "What else runs here"),
+        (["reproduce", "report"], "eamlib.papers.findings.findings", "--workers"),
+        (["publish", "x"], "eamlib.papers.weights.publish", "What else runs here"),
+        (["redundancy", "untrained/torchvision/resnet18"], "eamlib.papers.subjects.subject", "--count"),
+        (["bench", "memory"], "eamlib.bench.memory.measure", "--work"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_every_command_says_what_to_lower(arguments, called, lower, monkeypatch, capsys):
+    monkeypatch.setattr(called, lambda *arguments, **options: cannot_allocate())
+    assert main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert "not enough memory" in printed and lower in printed and printed.count("\n") == 1
+
+
+def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("eamlib.training.fit", lambda *arguments, **options: raising(RuntimeError("shapes"))())
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["train", "--data", "digits"])
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_terminal_that_lacks_a_sign_gets_its_number(encoding, monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding, errors="strict"))
+    monkeypatch.setattr("eamlib.__main__._cost", lambda options: print("3 × 224"))
+    assert main(["cost"]) == 0
+    sys.stdout.flush()
+    text = printed.getvalue().decode(encoding)
+    assert ("3 × 224" in text) == (encoding != "ascii") and ("3 \\xd7 224" in text) == (encoding == "ascii")
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])  # it has the ellipsis, which Latin-1 lacks
+    sys.stdout.flush()
+    assert ("\\u2026" in printed.getvalue().decode(encoding)) == (encoding != "utf-8")
 
 
 def test_divergence_ends_with_status_1(capsys):

@@ -21,7 +21,7 @@ from conftest import NOTEBOOKS
 from exercises import CONFIG, KINDS, RUBRICS, BadSource, parse, read, students, teachers
 
 import eamlib.exercises
-from eamlib.exercises import QUIZZES
+from eamlib.exercises import QUIZZES, grade
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -156,6 +156,18 @@ def test_a_cell_that_replaces_the_grader_gains_nothing(cheat, wrong, library_to_
     exec(CHEATS[cheat], names)
     with pytest.raises(AssertionError, match="Not yet"):
         exec(test, names)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [("eamlib.functional", "dynamic_conv2d"), ("eamlib.layers.dynamic.DynamicConv2d", "forward")],
+)
+def test_what_answers_are_compared_with_is_the_librarys_own(owner, name, monkeypatch):
+    answers = {"__name__": "__main__"}  # as in a kernel
+    exec("def same(x, *arguments, **options):\n    return x", answers)
+    monkeypatch.setattr(f"{owner}.{name}", answers["same"])
+    with pytest.raises(AssertionError, match=f"{owner}.{name} was replaced by the notebook's own"):
+        grade("5.3", answers["same"])
 
 
 def edited(edit) -> tuple[Path, nbformat.NotebookNode]:

@@ -17,13 +17,17 @@ import os
 import platform
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import nbformat
 import torch
 from myst_nb.sphinx_ import NbMetadataCollector
 from pybtex.database import parse_file
+from sphinx.util.logging import getLogger
 
 from eamlib import records
 
@@ -85,6 +89,27 @@ def describe_build(app, config):
     config.nb_execution_cache_path = str(cache)
     for outdated in set(cache.parent.glob("*")) - {cache}:
         shutil.rmtree(outdated)
+    if cache.exists() and (why := damage(cache)):
+        getLogger(__name__).info("%s cannot be read (%s) and is removed: the notebooks run again.", cache, why)
+        shutil.rmtree(cache)
+        Path(app.doctreedir, "environment.pickle").unlink(missing_ok=True)  # or their pages would not be read
+
+
+def damage(cache):
+    """What is wrong with what a build left in the cache, if anything: a full disk or a lost one leaves half a file."""
+    database, costs = cache / "global.db", cache / "network_costs.json"
+    try:
+        if costs.exists():
+            json.loads(costs.read_text(encoding="utf-8"))
+        if not database.exists():  # no notebook has run yet
+            return None
+        with closing(sqlite3.connect(database)) as records:
+            [[found]] = records.execute("PRAGMA integrity_check(1)")
+            for [key] in records.execute("SELECT hashkey FROM nbcache"):
+                nbformat.read(cache / "executed" / key / "base.ipynb", nbformat.NO_CONVERT)
+    except Exception as error:  # whatever it is, what is there is of no use
+        return f"{type(error).__name__}: {error}"
+    return None if found == "ok" else found
 
 
 def draw_lineage(app, config):

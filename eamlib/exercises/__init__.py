@@ -15,6 +15,7 @@ import html
 import math
 import random
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -94,7 +95,8 @@ def grade(exercise: str, answer: object) -> None:
     The answer is checked twice: with the numbers that ``check`` draws, and with others.
 
     Raises:
-        AssertionError: with the hint, if the answer is wrong or missing.
+        AssertionError: with the hint, if the answer is wrong or missing; or if the notebook has put a function or a
+            class of its own into this library, which answers are compared with.
         ValueError: if there is no such exercise.
 
     Example:
@@ -105,11 +107,26 @@ def grade(exercise: str, answer: object) -> None:
             ...
         AssertionError: 2.3  ✗ Not yet. The multiplier is ignored: m kernels a channel cost more than one.
     """
+    _refuse_replaced()
     for shift in range(2):
         with _watch.other_numbers(shift):
             verdict = check(exercise, answer)
         if not verdict.passed:
             raise AssertionError(str(verdict))
+
+
+def _refuse_replaced() -> None:
+    modules = [(name, module) for name, module in [*sys.modules.items()] if name.partition(".")[0] == "eamlib"]
+    classes = [
+        (f"{name}.{value.__name__}", value)
+        for name, module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == name
+    ]
+    for place, owner in modules + classes:
+        for name, value in vars(owner).items():
+            if getattr(value, "__module__", None) == "__main__":
+                raise AssertionError(f"{place}.{name} was replaced by the notebook's own; leave the library as it is.")
 
 
 def quiz(exercise: str) -> None:

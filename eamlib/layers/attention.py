@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eamlib._checks import feature_maps, one_of, positive_int, positive_number
+from eamlib._checks import feature_maps, one_of, positive_int, temperature_of
 from eamlib.layers.leaf import leaf
 from eamlib.layers.selection import channel_selection
 
@@ -80,7 +80,7 @@ class _SoftmaxAttention(nn.Module):
             nn.Linear(hidden, positive_int("num_kernels", num_kernels), **factory),
         )
         # A buffer, so that a network saved in the middle of an annealing schedule comes back as it was.
-        start = positive_number("temperature", temperature)
+        start = temperature_of(temperature, torch.get_default_dtype() if dtype is None else dtype)
         self.register_buffer("temperature", torch.tensor(start, **factory))
 
     def descriptor(self, input: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class KernelAttention(_SoftmaxAttention):
         temperature: above 1 flattens the softmax. Kept in the state dict; see :func:`set_temperature`.
 
     Raises:
-        ValueError: if a count is below 1, or ``temperature`` is not a finite number above 0.
+        ValueError: if a count is below 1, or ``temperature`` is not a finite number above 0 that ``dtype`` holds.
 
     Source: Chen et al. 2020, section 3.2; it is the attention of what Ding et al. 2021 call DyNet.
 
@@ -155,7 +155,8 @@ class EAMAttention(_SoftmaxAttention):
         seed: of RCR's draw; None takes the global generator.
 
     Raises:
-        ValueError: if n is larger than C, a count is below 1, or a name is unknown.
+        ValueError: if n is larger than C, a count is below 1, ``temperature`` is as in :class:`KernelAttention`, or a
+            name is unknown.
 
     Source: Ding et al. 2021, section 3.3.
 
@@ -261,7 +262,8 @@ def set_temperature(module: nn.Module, temperature: float) -> None:
     the first epochs.
 
     Raises:
-        ValueError: if ``temperature`` is not a finite number above 0, or ``module`` holds no kernel attention.
+        ValueError: if ``temperature`` is not a finite number above 0 that the attentions' dtype holds, or ``module``
+            holds no kernel attention.
 
     Example:
         >>> attention, maps = KernelAttention(16), torch.randn(1, 16, 5, 5)
@@ -270,9 +272,10 @@ def set_temperature(module: nn.Module, temperature: float) -> None:
         >>> 1 / 4 <= attention(maps).max().item() <= sharp  # towards four equal weights
         True
     """
-    positive_number("temperature", temperature)
     attentions = [m for m in module.modules() if isinstance(m, _SoftmaxAttention)]
     if not attentions:
         raise ValueError(f"module = {type(module).__name__} holds no kernel attention; nothing has a temperature.")
+    for attention in attentions:  # all, before the first is changed
+        temperature_of(temperature, attention.temperature.dtype)
     for attention in attentions:
         attention.temperature.fill_(temperature)

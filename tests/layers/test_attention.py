@@ -86,6 +86,19 @@ def test_temperature_flattens_and_is_saved(make, maps):
     torch.testing.assert_close(copy.deepcopy(attention)(maps), flat)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_an_allowed_temperature_is_held_and_another_changes_nothing(dtype):
+    attention = KernelAttention(4, dtype=dtype)
+    for temperature in torch.finfo(dtype).tiny, torch.finfo(dtype).max:
+        set_temperature(attention, temperature)
+        assert 0 < attention.temperature.item() < torch.inf
+    both = torch.nn.ModuleList([attention, KernelAttention(4, dtype=torch.float16)])
+    set_temperature(both, 2)
+    with pytest.raises(ValueError, match="float16 holds"):
+        set_temperature(both, 1e-20 if dtype != torch.float16 else 1e5)
+    assert {one.temperature.item() for one in both} == {2}  # none was changed
+
+
 @pytest.mark.parametrize("make", [KernelAttention, EAMAttention])
 def test_device_and_dtype_reach_everything(make):
     attention = make(8, device="meta", dtype=torch.bfloat16)
@@ -102,6 +115,10 @@ def test_device_and_dtype_reach_everything(make):
         (lambda: KernelAttention(8, temperature=0), "temperature = 0 must be a finite number above 0"),
         (lambda: KernelAttention(8, temperature=-1.0), "temperature = -1.0"),
         (lambda: KernelAttention(8, temperature=float("nan")), "temperature = nan"),
+        (lambda: KernelAttention(8, temperature=1e-46), "temperature = 1e-46 .*that float32 holds: from 1.18e-38 to"),
+        (lambda: KernelAttention(8, temperature=10**400), "temperature = 1000"),
+        (lambda: KernelAttention(8, temperature=1e-6, dtype=torch.float16), "that float16 holds: from 6.1e-05 to"),
+        (lambda: EAMAttention(8, temperature=1e39), r"temperature = 1e\+39"),
         (lambda: EAMAttention(8, num_kernels=0), "num_kernels = 0"),
         (lambda: EAMAttention(8, temperature=0), "temperature = 0"),
         (lambda: EAMAttention(8, hidden=0), "hidden = 0"),
@@ -114,6 +131,7 @@ def test_device_and_dtype_reach_everything(make):
         (lambda: SqueezeExcitation(8)(torch.zeros(1, 4, 2, 2)), r"allowed is \[B, 8, H, W\]"),
         (lambda: KernelAttention(8)(torch.zeros(1, 4, 2, 2)), r"input has shape \[1, 4, 2, 2\]"),
         (lambda: set_temperature(KernelAttention(8), 0), "temperature = 0"),
+        (lambda: set_temperature(KernelAttention(8), 1e-46), "temperature = 1e-46"),
         (lambda: set_temperature(torch.nn.Linear(1, 1), 1), "Linear holds no kernel attention"),
     ],
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 from eamlib import tiled
 from eamlib._checks import one_of
 from eamlib.roofline import predict
-from eamlib.tiled import is_traced, output_size
+from eamlib.tiled import as_maps, is_traced, output_size
 
 Size = int | tuple[int, int]
 _CHUNK = 8 << 20  # bytes that a piece of the batch may make on a CPU, to be in a cache still when they are used
@@ -257,11 +257,6 @@ def _columns(input, weight, stride, padding, dilation):
             input = input[:, :, :: stride[0], :: stride[1]]
         return input.flatten(2), size
     return F.unfold(input, kernel_size, dilation, padding, stride), size
-
-
-def as_maps(columns, size):
-    # Not unflatten: PyTorch's older ONNX exporter then takes the example's height and width for everybody's.
-    return columns.reshape(*columns.shape[:2], *size)
 
 
 def _with_bias(output: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:

@@ -60,6 +60,12 @@ def output_size(input: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation
     return size(0), size(1)
 
 
+def as_maps(columns: Tensor, size: Pair) -> Tensor:
+    """``[B, C, H W]`` as ``[B, C, H, W]``."""
+    # Not unflatten: PyTorch's older ONNX exporter then takes the example's height and width for everybody's.
+    return columns.reshape(*columns.shape[:2], *size)
+
+
 def mixed_matmul(input: Tensor, weight: Tensor, attention: Tensor, channels_last: bool = False) -> Tensor:
     """``(sum_k attention[b, k] weight[k]) @ input[b]`` for every sample b, differentiable.
 

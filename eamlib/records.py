@@ -24,7 +24,7 @@ _MOST = {"loss": 1e9, "train_accuracy": 100, "test_accuracy": 100, "seconds": 1e
 
 
 def provenance(device: torch.device | str, *packages: str) -> dict:
-    """Where and with what a result was made: device, versions, commit (None outside a checkout), date (UTC).
+    """Where and with what a result was made: device, versions, commit (of an installed library its tag), date (UTC).
 
     ``packages`` are named in the versions beside those that every result rests on, where they are installed.
 
@@ -280,17 +280,16 @@ def _versions(*packages: str) -> dict[str, str]:
 
 
 def _commit() -> str | None:
+    """Of our own checkout; of an installed library the commit or tag that it was made from, not the commit of a
+    repository of somebody else's that it happens to lie in."""
+    root = Path(__file__).parents[1]
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+        if not (root / ".git").exists():
+            return _source()[1]
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
         return None
-    return done.stdout.strip()
 
 
 def _processor() -> str:

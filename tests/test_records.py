@@ -3,6 +3,7 @@ import json
 import math
 import os
 import re
+import subprocess
 from email.message import Message
 from types import SimpleNamespace
 
@@ -114,6 +115,21 @@ def test_of_two_that_write_at_once_the_first_one_stays(tmp_path, monkeypatch):
                 records.write({"of": "the second"}, path)
         assert records.read(path) == {"of": "the first"}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_installed_in_somebodys_repository_it_does_not_carry_their_commit(monkeypatch, tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    author = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.com"]
+    subprocess.run(["git", "-C", tmp_path, *author, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    package = tmp_path / ".venv" / "site" / "eamlib"
+    package.mkdir(parents=True)
+    installed = SimpleNamespace(metadata=Message(), version="1.2.3", read_text={"direct_url.json": None}.get)
+    installed.metadata["Project-URL"] = "Repository, https://github.com/some/book"
+    monkeypatch.setattr(records, "distribution", lambda name: {"eamlib": installed}[name])
+    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
+    assert records.provenance("cpu")["commit"] == "v1.2.3"
+    (tmp_path / ".venv" / "site" / ".git").symlink_to(tmp_path / ".git")  # as in our own checkout
+    assert records.provenance("cpu")["commit"].removesuffix("-dirty") != "v1.2.3"
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -45,6 +45,7 @@ PACKAGES = (
     "onnxruntime",
     "onnxscript",
     "pandas",
+    "pooch",
     "safetensors",
     "scikit-image",
     "scikit-learn",

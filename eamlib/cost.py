@@ -150,8 +150,8 @@ class _Tally:
         innermost = self.running[-1]
         if self.function in _ATTENTION_FUNCTIONS or any(isinstance(module, _ATTENTIONS) for module in self.running):
             part = "attention"
-        # A pointwise DyNet convolution multiplies the pixels by its mixed kernels, as matrices.
-        elif convolution or (self.function is torch.bmm and isinstance(innermost, DyNetConv2d)):
+        # A pointwise DyNet convolution multiplies the pixels by its mixed kernels, as matrices: its one einsum here.
+        elif convolution or (self.function is torch.einsum and isinstance(innermost, DyNetConv2d)):
             part = "convolution"
         elif norm:
             part = "normalization"

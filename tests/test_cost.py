@@ -92,7 +92,8 @@ def test_the_flops_are_those_that_fvcore_counts(name, conv):
         warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)
         by_fvcore = analysis(model, torch.zeros(1, 3, 64, 64))
         by_fvcore = by_fvcore.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
-    assert cost(model, (3, 64, 64)).flops == by_fvcore
+    # The operations of a DyNet's einsum it reads off a text of four digits.
+    assert cost(model, (3, 64, 64)).flops == pytest.approx(by_fvcore, rel=5e-5 if conv == "dynet" else 0)
 
 
 @pytest.mark.parametrize(

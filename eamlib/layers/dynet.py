@@ -16,7 +16,7 @@ from eamlib._checks import feature_maps, one_of, positive_int
 from eamlib.functional import per_sample_conv2d
 from eamlib.layers.geometry import ConvGeometry
 from eamlib.layers.leaf import leaf
-from eamlib.tiled import as_maps, is_traced
+from eamlib.tiled import is_traced
 
 FUSES = ("auto", "kernels", "maps")
 
@@ -152,7 +152,7 @@ class DyNetConv2d(ConvGeometry):
             bias = (eta * bias.view(self.out_channels, self.group_size)).sum(2)
         if self._is_pointwise():
             pixels = input[:, :, :: self.stride[0], :: self.stride[1]]
-            output = as_maps(torch.bmm(mixed, pixels.flatten(2)), pixels.shape[2:])
+            output = torch.einsum("boc,bchw->bohw", mixed, pixels)
             return output if bias is None else output + bias[:, :, None, None].to(output.dtype)  # autocast's
         mixed = mixed.unflatten(2, self.weight.shape[1:])
         return per_sample_conv2d(input, mixed, bias, self.stride, self.padding, self.dilation, self.groups)

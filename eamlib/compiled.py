@@ -89,7 +89,7 @@ def _built(compiler: str, flags: list[str]) -> Path:
     for path in folder.glob(f"eamlib-{key}-*.so"):
         if _is_ours(path) and path.stem.endswith(_checksum(path.read_bytes())):
             return path
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process may have met it too
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         objects = [Path(scratch, source.stem).with_suffix(".o") for source in _SOURCES]
         linked = Path(scratch, "eamlib.so")

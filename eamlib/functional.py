@@ -174,9 +174,9 @@ def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
         kernels = weight.squeeze(2).permute(0, 2, 3, 1)
         mixed = (attention @ kernels.flatten(1)).unflatten(1, kernels.shape[1:])
         output = tiled.depthwise_conv2d(input.permute(0, 2, 3, 1), mixed, stride, padding, dilation).permute(0, 3, 1, 2)
-        if not _has_channels_last(input):
+        if not has_channels_last(input):
             output = output.contiguous()
-    elif kernel_size == (1, 1) and padding == (0, 0) and _has_channels_last(input):
+    elif kernel_size == (1, 1) and padding == (0, 0) and has_channels_last(input):
         pixels = input[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
         output = tiled.mixed_matmul(pixels.flatten(1, 2), weight.flatten(2), attention, channels_last=True)
         output = output.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
@@ -186,7 +186,8 @@ def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
     return _with_bias(output, attention, bias)
 
 
-def _has_channels_last(maps: Tensor) -> bool:
+def has_channels_last(maps: Tensor) -> bool:
+    """Whether ``[B, C, H, W]`` lie in memory as ``[B, H, W, C]``, and cannot be taken for the usual layout as well."""
     return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
 
 
@@ -348,7 +349,7 @@ def fastest(
         input.device.type,
         torch.get_num_threads(),
         torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
-        _has_channels_last(input),
+        has_channels_last(input),
         _not_tiled(input, weight, groups) is None,
     )
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int
+from eamlib.functional import has_channels_last
 from eamlib.layers.leaf import leaf
+from eamlib.tiled import is_traced
 
 
 class _Selection(nn.Module):
@@ -22,9 +24,14 @@ class _Selection(nn.Module):
 
     @leaf
     def forward(self, input: Tensor) -> Tensor:
-        return self.pick(feature_maps("input", input, self.in_channels))
+        feature_maps("input", input, self.in_channels)
+        if is_traced() or not has_channels_last(input):
+            return self.pick(input, 1)
+        # The gradient of a selection gets the layout of what was indexed. Autograd adds it to the gradient of the
+        # convolution that reads the same maps, and adding two layouts takes several times as long as adding one.
+        return self.pick(input.permute(0, 2, 3, 1), 3).permute(0, 3, 1, 2)
 
-    def pick(self, input: Tensor) -> Tensor:
+    def pick(self, maps: Tensor, dim: int) -> Tensor:
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -57,8 +64,8 @@ class RandomChannels(_Selection):
         drawn = torch.randperm(in_channels, generator=generator, device="cpu")[:channels]
         self.register_buffer("indices", drawn.sort().values.to(torch.get_default_device()))
 
-    def pick(self, input: Tensor) -> Tensor:
-        return input.index_select(1, self.indices)
+    def pick(self, maps: Tensor, dim: int) -> Tensor:
+        return maps.index_select(dim, self.indices)
 
 
 class ChannelGroups(_Selection):
@@ -81,9 +88,9 @@ class ChannelGroups(_Selection):
         super().__init__(in_channels, _at_most(channels, in_channels))
         self.reduce = one_of("reduce", reduce, ("mean", "max"))
 
-    def pick(self, input: Tensor) -> Tensor:
-        groups = input.tensor_split(self.out_channels, dim=1)
-        return torch.stack([g.mean(1) if self.reduce == "mean" else g.amax(1) for g in groups], dim=1)
+    def pick(self, maps: Tensor, dim: int) -> Tensor:
+        groups = maps.tensor_split(self.out_channels, dim)
+        return torch.stack([g.mean(dim) if self.reduce == "mean" else g.amax(dim) for g in groups], dim)
 
 
 class EveryNthChannel(_Selection):
@@ -100,8 +107,8 @@ class EveryNthChannel(_Selection):
         super().__init__(in_channels, len(range(0, in_channels, step)))
         self.step = step
 
-    def pick(self, input: Tensor) -> Tensor:
-        return input[:, :: self.step]
+    def pick(self, maps: Tensor, dim: int) -> Tensor:
+        return maps[:, :: self.step] if dim == 1 else maps[..., :: self.step]
 
 
 class ChannelQuarter(_Selection):
@@ -121,8 +128,8 @@ class ChannelQuarter(_Selection):
         self.first, last = quarter * in_channels // 4, (quarter + 1) * in_channels // 4
         super().__init__(in_channels, last - self.first)
 
-    def pick(self, input: Tensor) -> Tensor:
-        return input.narrow(1, self.first, self.out_channels)
+    def pick(self, maps: Tensor, dim: int) -> Tensor:
+        return maps.narrow(dim, self.first, self.out_channels)
 
 
 _BY_COUNT = {

@@ -52,6 +52,17 @@ def test_stride_and_quarters_partition_the_channels(maps):
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
+def test_the_gradient_of_channels_last_maps_is_the_same_and_has_their_layout(maps, name):
+    select, gradients = channel_selection(name, 12, seed=0), {}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        input = maps.to(memory_format=layout).requires_grad_()
+        picked = select(input)
+        (gradients[layout],) = torch.autograd.grad((picked * picked.detach()).sum(), input)
+        assert gradients[layout].is_contiguous(memory_format=layout)
+    torch.testing.assert_close(*gradients.values())
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
 @pytest.mark.parametrize("channels", [4, 7, 12])
 def test_out_channels_is_what_comes_out(name, channels):
     select = channel_selection(name, channels)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib import checkpoint, data, records
+from eamlib._extras import need
 from eamlib.files import replace
 from eamlib.papers.units import SIZES, Unit
 from eamlib.training import evaluate, pixel_statistics
@@ -56,6 +57,7 @@ def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
             ...
         FileNotFoundError: [Errno 2] No such file or directory: 'results/digits/of-no-run.json'
     """
+    need("reproduce", "safetensors")
     from safetensors.torch import save
 
     record = Path(record)
@@ -129,6 +131,7 @@ def load(name: str) -> nn.Module:
 
 def built(binary: bytes) -> nn.Module:
     """The network of a file that :func:`publish` wrote, as :func:`load` returns it."""
+    need("reproduce", "safetensors")
     from safetensors.torch import load as from_safetensors
 
     length = int.from_bytes(binary[:8], "little")

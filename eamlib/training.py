@@ -116,7 +116,8 @@ def fit(
         workers: of sets on disk: processes that decode, beside each that trains; 0 leaves it to the latter, None takes
             one a core, 16 at most. The result does not depend on it.
         folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. It is this run's alone
-            while it trains. None keeps nothing.
+            while it trains. The last weights are ``eamlib.checkpoint.latest(folder).weights["weights"]``, with ``ema``
+            also ``["average"]``. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
         after_epoch: called after every epoch with its line of the history, when it is kept: to look at ``model`` on the

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from eamlib import checkpoint, data, records
 from eamlib._extras import need
+from eamlib._loading import lines
 from eamlib.files import replace
 from eamlib.papers.units import SIZES, Unit
 from eamlib.training import evaluate, pixel_statistics
@@ -154,16 +155,19 @@ def _card(unit: Unit, record: dict, accuracy: float, size: int) -> str:
         if name not in ("model", "conv", "width_mult", "options", "data", "changes")
     )
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    weights = f'load_file("{unit.name}.safetensors")'
+    loading = lines("from safetensors.torch import load_file", weights, unit.model, unit.conv, **unit.arguments)
     return f"""# {unit.name}
 
 `{unit.model}` ×{unit.width_mult:g} with `conv="{unit.conv}"`{options}, trained on `{unit.data}`:
 {size / 1e6:.2f} MB, weights in float16, safetensors.
 
 ```python
-from eamlib.papers import weights
-
-model = weights.load("{unit.data}/{unit.name}")
+{loading}
 ```
+
+These lines run in the folder of that file. Of what comes with the book,
+`eamlib.papers.weights.load("{unit.data}/{unit.name}")` fetches the file and does the same.
 
 **Input**: `[B, 3, 32, 32]`, pixels from 0 to 1, normalised with the training set's mean and standard deviation
 (`eamlib.training.pixel_statistics`). **Output**: a logit for each of the {SIZES[unit.data][2]} classes.

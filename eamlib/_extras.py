@@ -15,7 +15,7 @@ def need(extra: str, *packages: str) -> None:
     if missing := [package for package in packages if find_spec(package) is None]:
         verb = "is" if len(missing) == 1 else "are"
         raise ModuleNotFoundError(
-            f"{' and '.join(missing)} {verb} not installed. What is needed here comes by: {installing(extra)}",
+            f"{', '.join(missing)} {verb} not installed. To get all that this needs: {installing(extra)}",
             name=missing[0],
         )
 

@@ -84,7 +84,7 @@ def test_it_names_what_is_missing_and_the_extra(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=f"^accelerate is not installed.*{command}$") as caught:
         _extras.need("train", "torch", "accelerate")
     assert caught.value.name == "accelerate"
-    with pytest.raises(ModuleNotFoundError, match="^accelerate and tqdm are not installed"):
+    with pytest.raises(ModuleNotFoundError, match="^accelerate, tqdm are not installed"):
         _extras.need("train", "accelerate", "tqdm")
 
 

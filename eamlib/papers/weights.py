@@ -127,6 +127,7 @@ def load(name: str) -> nn.Module:
         >>> model(normalized).shape
         torch.Size([4, 10])
     """
+    need("reproduce", "safetensors")  # before the file is fetched
     return built(records.published_bytes(f"{FOLDER}/{name}.safetensors"))
 
 

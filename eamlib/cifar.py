@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eamlib._extras import need
 from eamlib.decoded import decoded
 from eamlib.files import fetch, unpack
 
@@ -31,6 +32,7 @@ CLASSES = {"cifar10": 10, "cifar100": 100}
 def read(name: str, root: Path, train: bool, download: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Images uint8 ``[N, 3, 32, 32]``, labels int64 ``[N]`` and class names; for :func:`eamlib.data.load`, which says
     what is raised."""
+    need("train", "torchvision")
     from torchvision import datasets
 
     source = getattr(datasets, name.upper())

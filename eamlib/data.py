@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from eamlib import cifar, imagenet, own_images, records, tiny_imagenet
 from eamlib._checks import integer_within, one_of, positive_int
+from eamlib._extras import need
 from eamlib.decoded import cache_folder, decoded, rgb
 from eamlib.files import fetch
 
@@ -240,7 +241,7 @@ def photographs(size: int = 224, *, crops: bool = False) -> ImageSet:
         is, ``classes`` are their names. Grey photographs repeat their one channel.
 
     Raises:
-        ModuleNotFoundError: if one of the two packages is missing.
+        ModuleNotFoundError: if one of the two packages is missing; the message says how to install it.
         ValueError: if ``size`` is below 1.
 
     Example:
@@ -249,11 +250,10 @@ def photographs(size: int = 224, *, crops: bool = False) -> ImageSet:
         (torch.Size([12, 3, 64, 64]), ('astronaut', 'brick', 'camera'))
     """
     positive_int("size", size)
-    try:
-        from skimage import data as skimage
-        from sklearn.datasets import load_sample_images
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("The photographs need two packages: pip install scikit-image scikit-learn") from error
+    need("redundancy", "skimage", "sklearn")
+    from skimage import data as skimage
+    from sklearn.datasets import load_sample_images
+
     # Of scikit-image those that are in its wheel: the others would be downloaded.
     pixels = {name: getattr(skimage, name)() for name in _SKIMAGE_PHOTOGRAPHS}
     pixels["motorcycle"] = skimage.stereo_motorcycle()[0]
@@ -306,6 +306,7 @@ def _digits(root: object, train: bool, download: bool) -> ImageSet:
     The 43 writers follow one another in that order, so that each may appear on both sides: the test accuracy is
     about new images, not about new writers.
     """
+    need("train", "sklearn")
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -354,6 +355,7 @@ def _fashion_mnist_file(name: str, root: str | Path | None, download: bool) -> P
             f"root = {str(root)!r} lacks {name} of Fashion-MNIST (looked in {', '.join(map(str, folders))}). "
             "Allowed: a folder with the four idx files, plain or .gz; or download=True."
         )
+    need("train", "torchvision")
     from torchvision.datasets import FashionMNIST
 
     path = folders[0] / f"{name}.gz"

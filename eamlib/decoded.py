@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eamlib._extras import need
 from eamlib.files import aside
 
 
@@ -75,6 +76,7 @@ def rgb(source: str | Path | BinaryIO) -> np.ndarray:
     Raises:
         Unreadable: with its path, if it is missing, truncated or no image.
     """
+    need("train", "PIL")
     from PIL import Image
 
     try:

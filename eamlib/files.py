@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from eamlib._extras import need
+
 
 def replace(path: str | Path, content: str | bytes | memoryview, *, existing: bool = True) -> None:
     """Write a file aside, bring it to the disk and rename it: no half of it is ever seen, whatever was there before.
@@ -96,6 +98,7 @@ def unpack(archive: Path, name: str) -> None:
     Raises:
         OSError: if it cannot be written, the disk being full, say; nothing of it stays.
     """
+    need("train", "torchvision")
     from torchvision.datasets.utils import extract_archive
 
     folder = archive.with_name(name)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from eamlib._checks import integer_within, positive_int
+from eamlib._extras import need
 from eamlib.decoded import rgb
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class ImageFolderSet(Dataset):
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Image, int]:
+        need("train", "PIL")
         from PIL import Image
 
         return Image.fromarray(rgb(self.files[index])), int(self.labels[index])
@@ -210,6 +212,7 @@ def _keys(batches: Iterable[Tensor], seeds: Tensor) -> Iterator[list[tuple[int, 
 
 
 def _transform(train: bool, normalized: bool) -> Callable[[Image], Tensor]:
+    need("train", "torchvision")
     from torchvision.transforms import v2
 
     if train:

@@ -15,6 +15,7 @@ from torch import nn
 
 from eamlib import checkpoint
 from eamlib._checks import differences
+from eamlib._extras import need
 from eamlib.data import ImageSet
 from eamlib.imagenet import ImageFolderSet
 from eamlib.lock import hold
@@ -62,11 +63,13 @@ class Run:
         Raises:
             Busy: if another run holds the folder; the message says which.
             ValueError: if the folder belongs to another configuration; every difference is named.
-            ModuleNotFoundError: if TensorBoard is wanted and not installed.
+            ModuleNotFoundError: if TensorBoard is wanted and not installed; the message says how to install it.
             OSError: if the folder cannot be written.
         """
         if self.tensorboard is not None and self.writes:
-            from torch.utils.tensorboard import SummaryWriter  # before anything is written: it may be missing
+            need("tensorboard", "tensorboard")  # before anything is written
+            from torch.utils.tensorboard import SummaryWriter
+
         with ExitStack() as opened:
             if self.folder is not None:
                 if self.writes:

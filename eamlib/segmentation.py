@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from eamlib import data
 from eamlib._checks import positive_int
+from eamlib._extras import need
 
 BACKGROUND = 0
 _TRAIN_SHARE = 0.7  # of a photograph's width: the training crops lie to the left of it, the test crops to the right
@@ -165,6 +166,7 @@ def iou(matrix: Tensor) -> Tensor:
 
 def _photographs(train: bool) -> list[Tensor]:
     """The training or the test part of each photograph, uint8 ``[3, H, W]``."""
+    need("train", "sklearn")
     from sklearn.datasets import load_sample_images
 
     parts = []

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from eamlib._extras import need
 from eamlib.decoded import decoded
 from eamlib.files import fetch, unpack
 
@@ -64,6 +65,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _folder(root: Path, download: bool) -> Path:
+    need("train", "torchvision")
     from torchvision.datasets.utils import check_integrity
 
     for folder in (root / FOLDER, root):

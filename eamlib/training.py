@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eamlib._checks import positive_int
+from eamlib._extras import need
 from eamlib._unchanged import same_modules, same_random_numbers
 from eamlib.data import ImageSet
 from eamlib.feed import InMemory, OnDisk, check_set, feed, lost_workers_named, parts
@@ -115,7 +116,8 @@ def fit(
         workers: of sets on disk: processes that decode, beside each that trains; 0 leaves it to the latter, None takes
             one a core, 16 at most. The result does not depend on it.
         folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. It is this run's alone
-            while it trains. None keeps nothing.
+            while it trains. The last weights are ``eamlib.checkpoint.latest(folder).weights["weights"]``, with ``ema``
+            also ``["average"]``. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
         after_epoch: called after every epoch with its line of the history, when it is kept: to look at ``model`` on the
@@ -133,6 +135,7 @@ def fit(
             has no temperature or nothing in it requires a gradient, batch normalisation would meet a single value in
             the last batch, ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder``
             belongs to a run of another configuration; later, with its path, if an image on disk is truncated or none.
+        ModuleNotFoundError: if accelerate, tqdm or a wanted TensorBoard is missing; the message says how to install it.
         eamlib.lock.Busy: if another run is at work in ``folder``; the message says which. Or if ``folder`` was removed.
         FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
             No checkpoint holds such weights.
@@ -150,6 +153,7 @@ def fit(
         >>> len(history), history[-1]["test_accuracy"] > 80
         (2, True)
     """
+    need("train", "accelerate", "tqdm")
     recipe = Recipe(**recipe)
     device = pick_device(device)
     check_set("train", train)

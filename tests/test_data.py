@@ -314,5 +314,5 @@ def test_crops_come_photograph_by_photograph_so_that_folds_share_none():
 
 def test_the_packages_of_the_photographs_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install scikit-image scikit-learn"):
+    with pytest.raises(ModuleNotFoundError, match=r"skimage is not installed.*eamlib\[redundancy\]"):
         data.photographs()

@@ -86,20 +86,6 @@ def test_no_file_is_big():
     ]
 
 
-def test_readme_leads_with_the_two_commands():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "make book" in readme
-    assert "make test" in readme
-
-
 def test_contents_name_every_notebook():
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     assert not [path.name for path in NOTEBOOKS if f"notebooks/{path.stem}\n" not in toc]
-
-
-def test_the_readme_example_does_what_it_says():
-    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    names = {}
-    exec(example, names)
-    assert names["layer"](names["torch"].randn(2, 64, 28, 28)).shape == (2, 128, 28, 28)
-    assert f"{names['cost'](names['model']).parameters:,}" in example

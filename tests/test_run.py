@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import tiny
 import torch
 from torch import nn
 
-from eamlib import checkpoint
+from eamlib import _loading, checkpoint, create_model
 from eamlib.lock import Busy
+from eamlib.training import pixel_statistics, seed_everything
 
 pytest.importorskip("accelerate")
 
@@ -214,3 +216,23 @@ def test_a_run_that_is_refused_lets_the_folder_go(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match="belongs to another run"):
             tiny.run(tmp_path, epochs=2)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_a_note_beside_the_checkpoints_says_how_they_are_loaded(tmp_path, average):
+    network = {"num_classes": 4, "width_mult": 0.125, "stem_stride": 1}
+    seed_everything(0)
+    trained = create_model("mobilenet_v1", "eam-rcr", **network)
+    folder, train = tmp_path / "Käse", tiny.images()
+    tiny.run(folder, trained, epochs=1, batch_size=35, ema=0.9 if average else None)
+    _loading.note(folder, pixel_statistics(train), average, "mobilenet_v1", "eam-rcr", **network)
+
+    text, names = (folder / "README.md").read_text(encoding="utf-8"), {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    loaded = names["model"]
+    kept = checkpoint.latest(folder).weights["average" if average else "weights"]
+    torch.testing.assert_close(loaded.state_dict(), kept, rtol=0, atol=0)
+    assert not loaded.training and repr(loaded) == repr(trained.eval())
+    mean, std = (statistic.flatten() for statistic in pixel_statistics(train))
+    said = [[float(number) for number in row.split(", ")] for row in re.findall(r"\[(0\.[\d., ]+)\]", text)]
+    torch.testing.assert_close(torch.tensor(said), torch.stack([mean, std]), rtol=0, atol=1e-4)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eamlib._checks import one_of
+from eamlib._extras import installing
 from eamlib.bench.timing import MOST, Target, interleaved
 from eamlib.functional import STRATEGIES, dynamic_conv2d, fastest
 from eamlib.layers.convolution import DepthwiseSeparable
@@ -224,7 +225,7 @@ def lines(result: dict) -> Iterator[str]:
         yield f"{name:<34}" + "".join(cells)
     yield "\ngrouped is the form in which CondConv was published. A – cannot run the layer, or not all of them."
     if "timm" not in ways:
-        yield "timm is not installed (pip install 'eamlib[bench]'), so its CondConv2d has no column."
+        yield f"timm is not installed, so its CondConv2d has no column: {installing('bench')}"
     yield "Targets, stated for float32 on 2 CPU cores; ratios of the sums:"
     yield from map(str, targets(result))
 

@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from eamlib import data
 from eamlib._checks import one_of
+from eamlib._extras import need
 from eamlib.augment import augment
 from eamlib.bench.timing import MOST, Target, finish, in_rounds, summary
 from eamlib.data import ImageSet
@@ -80,7 +81,9 @@ def measure(
     Raises:
         ValueError: if a name is unknown or a number out of its range.
         FileNotFoundError: if the images are missing and cannot be fetched.
+        ModuleNotFoundError: if a package is missing that a loop needs.
     """
+    need("bench", "accelerate", "PIL", "torchvision", "tqdm")
     names = [one_of("work", name, WORKS) for name in (work or WORKS)]
     steps = STEPS[device.type]
     images = _first(data.load(DATA), steps * BATCH_SIZE)

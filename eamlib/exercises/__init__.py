@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from eamlib._checks import one_of
+from eamlib._extras import need
 from eamlib._unchanged import same_random_numbers
 from eamlib.exercises import _watch, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13
 
@@ -142,6 +143,7 @@ def quiz(exercise: str) -> None:
             ...
         RuntimeError: a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.
     """
+    need("notebooks", "IPython", "jupyterquiz")
     from IPython import get_ipython
     from IPython.display import HTML, display
     from IPython.utils.capture import capture_output

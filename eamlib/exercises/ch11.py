@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+from eamlib._extras import need
 from eamlib.exercises._questions import choice, number
 
 # Exercise 11.2.
@@ -84,6 +85,7 @@ QUIZZES = {
 
 
 def _mcnemar(answer: Callable) -> str | None:
+    need("notebooks", "scipy")
     import numpy as np
     from scipy import stats
 
@@ -136,6 +138,7 @@ def _flip_p(answer: Callable) -> str | None:
 
 
 def _seeds_to_show_equal(answer: Callable) -> str | None:
+    need("notebooks", "scipy")
     from statistics import mean, pstdev, stdev
 
     from scipy import stats

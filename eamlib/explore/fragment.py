@@ -21,6 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from eamlib._checks import integer_within, one_of
+from eamlib._extras import need
 
 LIMIT = 500_000  # bytes of a static fragment, its script and style included
 
@@ -212,6 +213,7 @@ class Explorer:
 
     def widget(self):
         """The live form: ipywidgets, whose changes call the parts, and the drawing in a frame below them."""
+        need("notebooks", "ipywidgets")
         import ipywidgets
 
         widgets = {control.name: control.widget() for control in self.controls}

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from eamlib import records
+from eamlib._extras import need
 from eamlib.exchange import EXCHANGES, Exchanged
 from eamlib.files import replace
 from eamlib.papers.accuracy import TABLES
@@ -332,6 +333,7 @@ def save(found: dict, folder: str | Path) -> Path:
         >>> path.name, sorted(file.suffix for file in path.parent.iterdir())
         ('report.md', ['.json', '.md', '.svg', '.svg'])
     """
+    need("reproduce", "matplotlib")
     import matplotlib.pyplot as plt
 
     from eamlib.plots import forest, verdict_grid

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eamlib._checks import number_between, one_of, positive_int, positive_number
+from eamlib._extras import ADDRESS
 from eamlib.papers.accuracy import TABLES, Row
 from eamlib.papers.units import SIZES, Plan, Unit
 
@@ -161,6 +162,10 @@ def read(path: str | Path) -> Protocol:
         8
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"plan = '{path}' is no file. Plans and records come with the repository: begin in a clone of {ADDRESS}."
+        )
     text = path.read_text(encoding="utf-8")
     try:
         content = json.loads(text)

@@ -19,6 +19,7 @@ from torch import nn
 
 from eamlib import data, records
 from eamlib._checks import one_of
+from eamlib._extras import need
 from eamlib.exchange import exchange
 from eamlib.feed import check_workers
 from eamlib.lock import Busy, hold
@@ -159,10 +160,9 @@ def on_ray(units: Sequence[Unit], run: Callable[[Unit], Outcome]) -> Iterator[Ou
     Raises:
         ModuleNotFoundError: if Ray is not installed.
     """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("--engine ray needs Ray: pip install 'eamlib[ray]'") from error
+    need("ray", "ray")
+    import ray
+
     ours = not ray.is_initialized()
     if ours:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told without being asked
@@ -209,7 +209,7 @@ def reproduce(
             ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration or is
             not of a whole run, or a launcher has started several processes: each of them would train another unit; or a
             unit is not in ``plan``. Nothing is written then.
-        ModuleNotFoundError: if the engine's package is missing.
+        ModuleNotFoundError: if a package is missing, of the engine or of the tables that follow.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
@@ -218,6 +218,7 @@ def reproduce(
         >>> list(reproduce(units))  # both are recorded under results/, and none is left to train
         []
     """
+    need("reproduce", "accelerate", "scipy", "tqdm")  # the tables, too: hours later would be late
     run_all = ENGINES[one_of("--engine", engine, ENGINES)]
     here, units = pick_device(device), list(units)
     for unit in units:

@@ -20,10 +20,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 import numpy as np
 
 from eamlib._checks import number_between, one_of, positive_int, positive_number
+from eamlib._extras import need
 
 LEVEL = 0.95  # of the intervals
 MOST_SEEDS = 1_000
@@ -71,6 +73,14 @@ class Paired(Summary):
     p: float | None = None
 
 
+def _scipy() -> ModuleType:
+    """Its packages load as they are touched."""
+    need("reproduce", "scipy")
+    import scipy
+
+    return scipy
+
+
 def summarize(values: Sequence[float]) -> Summary:
     """Mean, spread and the mean's 95 % interval of independent values.
 
@@ -79,7 +89,7 @@ def summarize(values: Sequence[float]) -> Summary:
         >>> found.mean, found.sd, round(found.low, 1), round(found.high, 1)
         (71.0, 1.0, 68.5, 73.5)
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     n = len(values)
     if n == 0:
@@ -170,7 +180,7 @@ def paired(ours: Mapping[int, float], baseline: Mapping[int, float], spread: Spr
         >>> [round(bound, 2) for bound in (found.low, found.high)]
         [0.08, 0.85]
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     seeds = sorted(ours.keys() & baseline.keys())
     found = summarize([ours[seed] - baseline[seed] for seed in seeds])
@@ -203,7 +213,7 @@ def next_run(sample: Summary) -> tuple[float, float] | None:
         >>> next_run(summarize([70.0])) is None
         True
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     if sample.n < 2:
         return None
@@ -231,7 +241,7 @@ def seeds_needed(difference: float, sd: float, power: float = 0.8, alpha: float 
         >>> seeds_needed(0.5, sd=0.3), seeds_needed(0.5, sd=1.0)
         (6, 34)
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     positive_number("sd", sd)
     number_between("power", power, 0, 0.991)
@@ -293,7 +303,7 @@ def equivalence(differences: Summary, margin: float, spread: Spread | None = Non
         >>> equivalence(differences, margin=0.05) < 0.05  # but not to within a twentieth
         False
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     positive_number("margin", margin)
     error, df = _error(differences, spread)
@@ -340,7 +350,7 @@ def improvement(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Imp
         >>> round(found.low, 2), round(found.high, 2)
         (0.24, 0.99)
     """
-    from scipy import optimize, stats
+    optimize, stats = _scipy().optimize, _scipy().stats
 
     seeds = sorted(ours.keys() & baseline.keys())
     n = len(seeds)
@@ -401,7 +411,7 @@ def rows_differ(table: Mapping[str, Mapping[int, float]]) -> FTest | None:
         >>> round(found.f, 1), found.df, found.df_error, round(found.p, 4)
         (490.3, 2, 2, 0.002)
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     squares, df = _left_over(table, rows=True)
     seeds_alone, df_alone = _left_over(table, rows=False)
@@ -436,7 +446,7 @@ def dunnett(table: Mapping[str, Mapping[int, float]], control: str) -> dict[str,
         >>> {row: (round(found.mean, 2), round(found.p, 3)) for row, found in dunnett(table, "a").items()}
         {'b': (0.3, 0.079), 'c': (2.05, 0.002)}
     """
-    from scipy import optimize
+    optimize = _scipy().optimize
 
     one_of("control", control, table)
     common = set.intersection(*({*by_seed} for by_seed in table.values()))
@@ -457,7 +467,7 @@ def dunnett(table: Mapping[str, Mapping[int, float]], control: str) -> dict[str,
 def _alarm(k: int, df: int) -> Callable[[float], float]:
     """The probability that one of ``k`` differences to a control, where there is none, lies t standard errors or more
     from zero: a function of t, an integral over the control's own error and over the common spread."""
-    from scipy import special, stats
+    special, stats = _scipy().special, _scipy().stats
 
     control, weights = np.polynomial.hermite_e.hermegauss(64)
     quantiles, of_spread = np.polynomial.legendre.leggauss(128)
@@ -523,7 +533,7 @@ def same_images(first: Sequence[bool], second: Sequence[bool]) -> SameImages:
         >>> round(found.difference, 2), round(found.low, 2), round(found.high, 2), round(found.p, 2)
         (3.0, -2.46, 8.35, 0.45)
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     a, b = np.asarray(first), np.asarray(second)
     for name, bits in (("first", a), ("second", b)):
@@ -561,7 +571,7 @@ def printed_p(first: float, second: float, images: int, rho: float = 0.0) -> flo
         >>> [round(printed_p(76.37, 75.94, images=5_000, rho=rho), 2) for rho in (0, 0.5, 0.9)]  # +0.43 points
         [0.61, 0.48, 0.11]
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     variances = [_variance(name, value) for name, value in (("first", first), ("second", second))]
     number_between("rho", rho, 0, 1)
@@ -589,7 +599,7 @@ def heterogeneity(accuracies: Sequence[float], images: int, rho: float = 0.0) ->
         >>> [round(heterogeneity([76.3, 76.9, 75.5], images=5_000, rho=rho), 3) for rho in (0, 0.5, 0.8)]
         [0.256, 0.066, 0.001]
     """
-    from scipy import stats
+    stats = _scipy().stats
 
     if len(accuracies) < 2:
         raise ValueError(f"accuracies = {accuracies!r} must be of two rows or more.")

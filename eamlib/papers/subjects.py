@@ -18,6 +18,7 @@ from torch.optim.swa_utils import update_bn
 
 from eamlib import data
 from eamlib._checks import one_of, positive_int
+from eamlib._extras import need
 from eamlib.imagenet import MEAN, STD
 from eamlib.layers import set_temperature
 from eamlib.models import create_model
@@ -94,7 +95,7 @@ def subject(
         ValueError: if a name is unknown, or the images are not of the network's kind.
         FileNotFoundError: if weights are neither here nor can be fetched; the message says where they would be looked
             for.
-        ModuleNotFoundError: if a package is missing; the message names it.
+        ModuleNotFoundError: if a package is missing; the message says how to install it.
 
     Example:
         >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=10)
@@ -109,14 +110,14 @@ def subject(
         one_of("--images", images, IMAGES)
     record = Path(results) / f"{trained}.json"
     if trained == LITE:
+        shown = _photographs(name, images)
         model, origin = _lite(draw)
         # As its authors trained it: https://github.com/tensorflow/tpu, efficientnet/lite.
         mean, std = (torch.full((3, 1, 1), value / 255) for value in (127.0, 128.0))
-        shown = _photographs(name, images)
     elif trained in TORCHVISION:
+        shown = _photographs(name, images)
         model, origin = _torchvision(trained, draw)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-        shown = _photographs(name, images)
     elif record.is_file():
         model, origin = _run(record, draw, results, work)
         unit, _ = weights.recorded(record)
@@ -196,6 +197,7 @@ def _torchvision(name: str, draw: bool) -> tuple[nn.Module, str]:
         seed_everything(0)
         ours, width_mult = NETWORKS[theirs]
         return create_model(ours, width_mult=width_mult), f"drawn from seed 0, {_FITTED}"
+    need("redundancy", "torchvision")
     from torchvision.models import get_model_weights
 
     chosen = get_model_weights(theirs).IMAGENET1K_V1

@@ -144,14 +144,17 @@ class Unit:
 
     def build(self) -> nn.Module:
         """The network, with fresh weights."""
-        return create_model(
-            self.model,
-            self.conv,
-            num_classes=SIZES[self.data][2],
-            width_mult=self.width_mult,
-            stem_stride=data.STEM_STRIDES[self.data],
+        return create_model(self.model, self.conv, **self.arguments)
+
+    @property
+    def arguments(self) -> dict:
+        """The keyword arguments of :func:`eamlib.create_model`."""
+        return {
+            "num_classes": SIZES[self.data][2],
+            "width_mult": self.width_mult,
+            "stem_stride": data.STEM_STRIDES[self.data],
             **dict(self.options),
-        )
+        }
 
     def path(self, results: str | Path) -> Path:
         """Where its record lies."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from eamlib import checkpoint, data, records
+from eamlib._extras import need
+from eamlib._loading import lines
 from eamlib.files import replace
 from eamlib.papers.units import SIZES, Unit
 from eamlib.training import evaluate, pixel_statistics
@@ -56,6 +58,7 @@ def publish(record: str | Path, *, work: str | Path = "runs") -> Path:
             ...
         FileNotFoundError: [Errno 2] No such file or directory: 'results/digits/of-no-run.json'
     """
+    need("reproduce", "safetensors")
     from safetensors.torch import save
 
     record = Path(record)
@@ -124,11 +127,13 @@ def load(name: str) -> nn.Module:
         >>> model(normalized).shape
         torch.Size([4, 10])
     """
+    need("reproduce", "safetensors")  # before the file is fetched
     return built(records.published_bytes(f"{FOLDER}/{name}.safetensors"))
 
 
 def built(binary: bytes) -> nn.Module:
     """The network of a file that :func:`publish` wrote, as :func:`load` returns it."""
+    need("reproduce", "safetensors")
     from safetensors.torch import load as from_safetensors
 
     length = int.from_bytes(binary[:8], "little")
@@ -151,16 +156,19 @@ def _card(unit: Unit, record: dict, accuracy: float, size: int) -> str:
         if name not in ("model", "conv", "width_mult", "options", "data", "changes")
     )
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    weights = f'load_file("{unit.name}.safetensors")'
+    loading = lines("from safetensors.torch import load_file", weights, unit.model, unit.conv, **unit.arguments)
     return f"""# {unit.name}
 
 `{unit.model}` ×{unit.width_mult:g} with `conv="{unit.conv}"`{options}, trained on `{unit.data}`:
 {size / 1e6:.2f} MB, weights in float16, safetensors.
 
 ```python
-from eamlib.papers import weights
-
-model = weights.load("{unit.data}/{unit.name}")
+{loading}
 ```
+
+These lines run in the folder of that file. Of what comes with the book,
+`eamlib.papers.weights.load("{unit.data}/{unit.name}")` fetches the file and does the same.
 
 **Input**: `[B, 3, 32, 32]`, pixels from 0 to 1, normalised with the training set's mean and standard deviation
 (`eamlib.training.pixel_statistics`). **Output**: a logit for each of the {SIZES[unit.data][2]} classes.

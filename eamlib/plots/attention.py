@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib._checks import one_of
+from eamlib._extras import need
 from eamlib.diagnostics import diagnosis
 from eamlib.redundancy import Premise
 
@@ -48,6 +49,7 @@ def readings(
         >>> len(figure.axes)  # the image; of each selection 4 maps, 4 of 5 × 5 and 4 of 1 × 1
         25
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     if image.dim() != 3:
@@ -123,6 +125,7 @@ def attention_by_class(
         >>> [text.get_text() for text in ax.texts]
         ['0.80', '0.20', '0.20', '0.80']
     """
+    need("plots", "matplotlib", "seaborn")
     import matplotlib.pyplot as plt
     import seaborn as sns
 
@@ -181,6 +184,7 @@ def attention_over_training(
         >>> [ax.get_title() for ax in figure.axes][:2]
         ['epoch 1', '5']
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     if not epochs:
@@ -240,6 +244,7 @@ def premise_by_depth(found: Mapping[str, Sequence[Premise]], *, of: str = "descr
         >>> ax.get_ylabel()
         'held-out R²'
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     value = {"descriptor": "mean_r2", "attention": "attention_r2"}[one_of("of", of, ("descriptor", "attention"))]

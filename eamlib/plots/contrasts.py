@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from eamlib._extras import need
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -46,6 +48,7 @@ def forest(contrasts: Sequence[Mapping]) -> Figure:
         >>> [text.get_text() for text in figure.axes[1].texts][:3]
         ['0.83 [0.24, 0.99]', '0.040', 'settled']
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     _check(contrasts)
@@ -121,6 +124,7 @@ def verdict_grid(contrasts: Sequence[Mapping], ax: Axes | None = None) -> Axes:
         >>> ax.texts[0].get_text()
         'settled\\n+0.47 [+0.08, +0.85]'
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     _check(contrasts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eamlib._extras import need
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,6 +23,7 @@ def accuracy_curves(histories: dict[str, list[dict]], ax: Axes | None = None) ->
         >>> ax.get_legend_handles_labels()[1]
         ['static, last 74.5 %']
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     if ax is None:

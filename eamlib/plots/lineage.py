@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eamlib._extras import need
+
 if TYPE_CHECKING:
     from eamlib.cost import Cost
 
@@ -51,6 +53,7 @@ def lineage(channels: int = 128, size: int = 28):
         >>> [ax.get_title(loc="left") for ax in figure.axes][-1]
         '6  EAM'
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     steps = lineage_steps(channels, size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from eamlib._extras import need
+
 
 def style() -> None:
     """Set the look of every figure that follows. White ground, so that a figure reads on a dark page and in print.
@@ -12,6 +14,7 @@ def style() -> None:
         >>> matplotlib.rcParams["figure.facecolor"]
         'white'
     """
+    need("plots", "seaborn")
     import seaborn as sns
 
     sns.set_theme(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from eamlib._extras import need
 from eamlib.redundancy.statistics import EDGES, STRENGTHS, ChannelStatistics
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def correlation_map(statistics: ChannelStatistics, *, absolute: bool = False) ->
         >>> type(figure).__name__
         'Figure'
     """
+    need("plots", "matplotlib", "pandas", "seaborn", "scipy")
     import matplotlib.pyplot as plt
     import pandas as pd
     import seaborn as sns
@@ -99,6 +101,7 @@ def strength_bars(
         >>> ax.get_legend_handles_labels()[1]
         ['strong', 'middle', 'weak', 'none']
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     if not statistics:
@@ -139,6 +142,7 @@ def against_depth(networks: Mapping[str, Mapping[str, float]], ax: Axes | None =
         >>> ax.get_ylabel(), [tick.get_text() for tick in ax.get_xticklabels()]
         ('effective rank', ['conv1', 'conv2', 'conv3'])
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     if not networks or not all(networks.values()):
@@ -181,6 +185,7 @@ def gallery(
         >>> len(figure.axes)
         16
     """
+    need("plots", "matplotlib")
     import matplotlib.pyplot as plt
 
     if maps.dim() != 3:

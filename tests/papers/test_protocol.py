@@ -120,7 +120,7 @@ def test_text_that_is_no_json_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="torn.json is no plan"):
         protocol.read(path)
-    with pytest.raises(FileNotFoundError, match="none.json"):
+    with pytest.raises(FileNotFoundError, match="none.json. is no file. Plans and records come with the repository"):
         protocol.read(tmp_path / "none.json")
 
 

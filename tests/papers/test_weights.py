@@ -1,6 +1,7 @@
 """What is published is the trained network: made of a run of a second, and as it lies under results/."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,20 @@ def run(tmp_path, monkeypatch):
     return UNIT.path(tmp_path / "results"), tmp_path / "work"
 
 
+def as_the_card_says(path, monkeypatch):
+    """The network that the lines of its card load."""
+    [lines] = re.findall(r"```python\n(.*?)```", path.with_suffix(".md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(path.parent)
+    names = {}
+    exec(lines, names)
+    return names["model"]
+
+
+def assert_same(ours, theirs):
+    assert ours.training == theirs.training and repr(ours) == repr(theirs)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+
+
 def test_the_weights_are_those_of_the_checkpoint_rounded(run, tmp_path, monkeypatch, capsys):
     record, work = run
     assert main(["publish", str(record), "--work", str(work)]) == 0
@@ -55,6 +70,7 @@ def test_the_weights_are_those_of_the_checkpoint_rounded(run, tmp_path, monkeypa
     statistics = dict(zip(("mean", "std"), pixel_statistics(data.load("digits")), strict=True))
     accuracy = evaluate(model, data.load("digits", train=False), **statistics)
     card = path.with_suffix(".md").read_text()
+    assert_same(as_the_card_says(path, monkeypatch), model)
     assert f"{accuracy:.2f} % of these weights" in card and records.read(record)["commit"] in card
     assert card in capsys.readouterr().out
 
@@ -81,6 +97,13 @@ def test_what_is_published_is_never_overwritten(run):
     with pytest.raises(FileExistsError, match="never overwritten"):
         weights.publish(record, work=work)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_a_card_says_how_its_weights_are_loaded(path, monkeypatch):
+    name = f"{path.parent.name}/{path.stem}"
+    assert f'weights.load("{name}")' in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert_same(as_the_card_says(path, monkeypatch), weights.load(name))
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)

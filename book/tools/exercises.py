@@ -106,7 +106,7 @@ class Exercise:
 
     @property
     def slug(self) -> str:
-        return self.id.replace(".", "-").zfill(4)  # nbgrader sorts by it
+        return self.id.replace(".", "-")  # nbgrader's ids and Python's names have no dot
 
 
 def parse(source: str) -> ast.Module:

@@ -43,7 +43,7 @@ def built(book):
 def test_what_succeeds_is_cached_once_and_found_without_its_slides(book):
     kept = built(book)
     assert kept.keys() == {"one.ipynb", "two.ipynb"}
-    asked = ahead.read(book[0].srcdir / "notebooks" / "one.ipynb")
+    asked = ahead.read(book[0].srcdir / "notebooks" / "one.ipynb", book[0].srcdir)
     _, notebook = get_cache(book[1].nb_execution_cache_path).merge_match_into_notebook(asked)
     assert notebook.cells[0].outputs[0].data["text/plain"] == "42"
     assert built(book) == kept

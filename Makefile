@@ -64,7 +64,8 @@ links: book  ## ask every external address on the pages whether it answers; need
 	$(BIN)/jupyter-book build . --builder custom --custom-builder linkcheck
 
 # Not after `book`, which fails where a number is to be written: what a page computes is taken from its last run.
-numbers: .venv/book  ## after new records: list them, and write the numbers of the prose anew from their sources
+numbers: .venv/book  ## after new records or rows: write tables, the list of records and the prose's numbers anew
+	$(BIN)/python book/tools/tables.py
 	$(BIN)/python book/tools/published.py
 	$(BIN)/python book/tools/write_numbers.py
 

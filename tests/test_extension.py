@@ -150,7 +150,7 @@ def test_a_chapter_uses_its_own_part_of_the_library():
 
 
 @pytest.fixture
-def book(library, app):
+def book(app, library):
     """A built book of two notebooks, and what a build says of which run."""
     for name, code in {"01_layers": "import eamlib", "02_records": "from eamlib import records"}.items():
         path = library / "notebooks" / f"{name}.ipynb"

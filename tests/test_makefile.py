@@ -1,4 +1,4 @@
-"""The environment of `make`: made once, renewed in place where other packages are asked for, and anew where it is not whole.
+"""The environment of `make`: made once, renewed in place for other packages, and made anew where it is not whole.
 
 Python and pip are stand-ins that write down what they are asked.
 """

@@ -1,4 +1,4 @@
-"""Write the tables below `results/` anew, of their records and of the rows that they have today: part of `make numbers`."""
+"""Write the tables below `results/` anew, of their records and of today's rows: part of `make numbers`."""
 
 from pathlib import Path
 

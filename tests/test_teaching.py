@@ -208,6 +208,10 @@ def check_another(cells, at):
     cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
 
+def ask_what_is_not_there(cells, at):
+    cells[at.stub].source = cells[at.stub].source.replace("check(", "quiz(")
+
+
 def check_nothing(cells, at):
     cells[at.stub].source = "1 + 1"
 
@@ -223,9 +227,10 @@ def solve_in_two_blocks(cells, at):
         (leave_it_empty, "heading", "folded solutions"),
         (solve_twice, "heading", "2 folded solutions"),
         (forget_the_heading, "solution", "no exercise above it"),
-        (number_it_twice, "stub", "is not of exercise 5.2"),
+        (number_it_twice, "stub", "under the heading of exercise 5.2"),
         (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
-        (check_another, "stub", "is not of exercise 5.3"),
+        (check_another, "stub", "under the heading of exercise 5.3"),
+        (ask_what_is_not_there, "stub", "QUIZZES of eamlib/exercises/ch05.py has no '5.3'"),
         (check_nothing, "heading", "0 cells end with quiz"),
         (solve_in_two_blocks, "solution", "2 blocks of Python"),
     ],

@@ -81,7 +81,7 @@ address:  ## give the repository another address, wherever it stands: make addre
 	@$(PYTHON) book/tools/address.py "$(URL)"
 
 clean:  ## remove all that was made
-	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv _build build *.egg-info .pytest_cache .ruff_cache
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10

@@ -64,8 +64,7 @@ PACKAGES = (
 
 def setup(app):
     app.add_config_value("book_state", "", "env")  # where it is another one, all pages are read again
-    # Neither jupyter-cache nor myst-nb hands a configuration on.
-    utils.executenb = partial(nbclient.execute, config=Config(KernelManager={"transport_encryption": "auto"}))
+    silence_kernels()
     app.connect("config-inited", describe_build)
     app.connect("config-inited", say_what_runs)
     app.connect("config-inited", address_pages)
@@ -77,6 +76,11 @@ def setup(app):
     app.connect("html-page-context", mend_page)  # after sphinxext.opengraph
     app.connect("build-finished", write_report)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def silence_kernels():
+    """Encrypt what is said to kernels, since neither jupyter-cache nor myst-nb hands a configuration on to them."""
+    utils.executenb = partial(nbclient.execute, config=Config(KernelManager={"transport_encryption": "auto"}))
 
 
 def describe_build(app, config):

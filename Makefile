@@ -64,7 +64,8 @@ links: book  ## ask every external address on the pages whether it answers; need
 	$(BIN)/jupyter-book build . --builder custom --custom-builder linkcheck
 
 # Not after `book`, which fails where a number is to be written: what a page computes is taken from its last run.
-numbers: .venv/book  ## after new records: list them, and write the numbers of the prose anew from their sources
+numbers: .venv/book  ## after new records or rows: write tables, the list of records and the prose's numbers anew
+	$(BIN)/python book/tools/tables.py
 	$(BIN)/python book/tools/published.py
 	$(BIN)/python book/tools/write_numbers.py
 
@@ -80,23 +81,33 @@ address:  ## give the repository another address, wherever it stands: make addre
 	@$(PYTHON) book/tools/address.py "$(URL)"
 
 clean:  ## remove all that was made
-	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv _build build *.egg-info .pytest_cache .ruff_cache
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
 # The stamp is written last and names its folder, because an environment cannot be moved: one that is
-# half-made, was moved, or has lost its interpreter is made anew.
-.venv/book: requirements.txt pyproject.toml
+# half-made, was moved, or has lost its interpreter is made anew. Where it is whole and other packages are asked for
+# than when it was made, these are installed into it. A file's date says nothing of that: git gives it a new one.
+MADE := $(shell exec 2> /dev/null; $(BIN)/python -c "" && cat .venv/book)
+NEEDS := $(shell cat requirements.txt pyproject.toml | cksum)
+
+.venv/book:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("The book needs Python 3.11 or later, \
 	and $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12" % sys.version_info[:2])'
+ifneq ($(MADE),$(CURDIR))
 	@echo "Making .venv: some minutes, and about 5 GB, most of it PyTorch."
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
+else
+	@echo "requirements.txt or pyproject.toml is another one: installing what it asks for into .venv."
+	@rm $@
+endif
 	$(BIN)/pip install --quiet -r requirements.txt
+	@echo "$(NEEDS)" > .venv/needs
 	@pwd > $@
 
-ifneq ($(shell exec 2> /dev/null; $(BIN)/python -c "" && cat .venv/book),$(CURDIR))
+ifneq ($(MADE) $(shell cat .venv/needs 2> /dev/null),$(CURDIR) $(NEEDS))
 .venv/book: FORCE
 endif
 

@@ -70,13 +70,16 @@ _INSTEAD = {
 }
 
 
-def feature_maps(argument: str, value: Tensor, channels: int) -> Tensor:
-    """Return ``value`` if its shape is ``[B, channels, H, W]``, with B alone 0 if any, else raise a ``ValueError``."""
-    if value.dim() != 4 or value.shape[1] != channels:
-        instead = _INSTEAD.get(value.dim(), "")
-        raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {channels}, H, W].{instead}")
+def feature_maps(argument: str, value: Tensor, channels: int | None = None) -> Tensor:
+    """Return ``value`` if its shape is ``[B, channels, H, W]``, with B alone 0 if any, else raise a ``ValueError``.
+
+    ``channels`` None allows any number of channels.
+    """
+    if value.dim() != 4 or (channels is not None and value.shape[1] != channels):
+        allowed, instead = "C" if channels is None else channels, _INSTEAD.get(value.dim(), "")
+        raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {allowed}, H, W].{instead}")
     in_a_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # which may leave height and width open
-    if not in_a_graph and 0 in value.shape[2:]:
+    if not in_a_graph and 0 in value.shape[1:]:
         raise ValueError(
             f"{argument} has shape {list(value.shape)}; allowed is [B, C, H, W], of which B alone may be 0."
         )

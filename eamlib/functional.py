@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamlib import tiled
-from eamlib._checks import one_of
+from eamlib._checks import feature_maps, one_of
 from eamlib.roofline import predict
 from eamlib.tiled import as_maps, is_traced, output_size
 
@@ -370,15 +370,11 @@ def _predicted_fastest(shape, num_kernels, element_size, device, threads, traini
 
 
 def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:
-    if input.dim() != 4:
-        raise ValueError(f"input has shape {list(input.shape)}; allowed is [B, C, H, W].")
+    batch, channels = feature_maps("input", input).shape[:2]
     if weight.dim() != 5 or 0 in weight.shape:
         raise ValueError(
             f"weight has shape {list(weight.shape)}; allowed is [K, O, C / groups, kh, kw], K >= 1, with no size of 0."
         )
-    batch, channels = input.shape[:2]
-    if not is_traced() and 0 in input.shape[1:]:  # a graph may leave height and width open
-        raise ValueError(f"input has shape {list(input.shape)}; allowed is [B, C, H, W], of which B alone may be 0.")
     kernels, out_channels, group_channels = weight.shape[:3]
     if groups < 1 or channels != group_channels * groups:
         raise ValueError(

@@ -33,9 +33,13 @@ def built(book):
     """A build's part in it, in a process of its own, as a build is: the clients of kernels leave event loops behind."""
     srcdir, config = book[0].srcdir, vars(book[1])
     book_of = f"SimpleNamespace(srcdir={str(srcdir)!r}), SimpleNamespace(**{config!r})"
-    program = f"from types import SimpleNamespace\nimport ahead\nahead.execute_ahead({book_of})"
+    program = (
+        "from types import SimpleNamespace\nimport ahead, eambook\n"
+        f"eambook.silence_kernels()\nahead.execute_ahead({book_of})"
+    )
     environment = os.environ | {"JOBS": "2", "PYTHONPATH": str(ROOT / "book" / "_ext")}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert "WARNING" not in done.stderr
     records = get_cache(config["nb_execution_cache_path"]).list_cache_records()
     return {Path(record.uri).name: record.pk for record in records}
 
@@ -43,7 +47,7 @@ def built(book):
 def test_what_succeeds_is_cached_once_and_found_without_its_slides(book):
     kept = built(book)
     assert kept.keys() == {"one.ipynb", "two.ipynb"}
-    asked = ahead.read(book[0].srcdir / "notebooks" / "one.ipynb")
+    asked = ahead.read(book[0].srcdir / "notebooks" / "one.ipynb", book[0].srcdir)
     _, notebook = get_cache(book[1].nb_execution_cache_path).merge_match_into_notebook(asked)
     assert notebook.cells[0].outputs[0].data["text/plain"] == "42"
     assert built(book) == kept

@@ -7,9 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import eambook
+import nbformat
 import pytest
 import reference
-from conftest import ROOT
+import uses
+from conftest import NOTEBOOKS, ROOT
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from nbformat.v4 import new_code_cell, new_notebook
@@ -36,23 +38,178 @@ def cache_of(app):
     return app.config.nb_execution_cache_path
 
 
+def state_of(app):
+    """What decides whether all pages are read again."""
+    eambook.describe_build(app, app.config)
+    return app.config.book_state
+
+
 def test_the_same_build_has_the_same_cache(app):
     assert cache_of(app) == cache_of(app)
+    assert state_of(app) == state_of(app)
 
 
 @pytest.mark.parametrize("file", ["eamlib/layers.py", "eamlib/tiled.c", "results/benchmarks/cpu.json"])
-def test_a_change_of_what_pages_read_makes_a_new_cache(app, file):
-    before = cache_of(app)
+def test_a_change_of_what_pages_may_read_has_them_read_again(app, file):
+    before, cache = state_of(app), cache_of(app)
     (app.srcdir / file).parent.mkdir(parents=True, exist_ok=True)
     (app.srcdir / file).write_text("5\n")
-    assert cache_of(app) != before
+    assert state_of(app) != before
+    assert cache_of(app) == cache
 
 
-def test_compiled_python_is_not_read(app):
-    before = cache_of(app)
-    (app.srcdir / "eamlib" / "__pycache__").mkdir()
-    (app.srcdir / "eamlib" / "__pycache__" / "layers.pyc").write_bytes(b"5")
-    assert cache_of(app) == before
+@pytest.mark.parametrize("file", ["eamlib/__pycache__/layers.pyc", "eamlib/README.md", "results/README.md"])
+def test_what_no_page_reads_changes_nothing(app, file):
+    before = state_of(app)
+    (app.srcdir / file).parent.mkdir(parents=True, exist_ok=True)
+    (app.srcdir / file).write_bytes(b"5")
+    assert state_of(app) == before
+
+
+LIBRARY = {
+    "eamlib/__init__.py": "import importlib\nfrom eamlib.layers import conv\n",
+    "eamlib/layers.py": "def conv():\n    from eamlib import tiled\n",
+    "eamlib/tiled.py": "SOURCE = 'tiled.c'\n",
+    "eamlib/tiled.c": "int tiled;\n",
+    "eamlib/records.py": "def published(name):\n    return f'results/{name}', 'published.txt'\n",
+    "eamlib/published.txt": "0\n",
+    "eamlib/weights.py": "from eamlib.records import published\n\nFOLDER = 'weights'\n",
+    "eamlib/exercises/__init__.py": "from eamlib.exercises import ch01, ch02\n",
+    "eamlib/exercises/ch01.py": "",
+    "eamlib/exercises/ch02.py": "from eamlib import segmentation\n",
+    "eamlib/segmentation.py": "",
+    "eamlib/__main__.py": "from eamlib import bench\n",
+    "eamlib/bench.py": "",
+    "eamlib/README.md": "",
+    "results/tables/tricks.json": "{}",
+    "results/tables/tricks.md": "",
+    "results/digits/run.json": "{}",
+    "results/weights/digits/net.safetensors": "",
+}
+ALWAYS = {"eamlib/__init__.py", "eamlib/layers.py", "eamlib/tiled.py", "eamlib/tiled.c"}
+
+
+@pytest.fixture
+def library(tmp_path):
+    for name, text in LIBRARY.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("cells", "more"),
+    [
+        (["import eamlib"], set()),
+        (["%matplotlib inline\nimport torch", "from eamlib.layers import conv"], set()),
+        (["import eamlib", "eamlib.segmentation.iou"], {"eamlib/segmentation.py"}),
+        (["!python -m eamlib cost"], {"eamlib/__main__.py", "eamlib/bench.py"}),
+        (
+            ["from eamlib.exercises import check", 'check("1.2", ...)'],
+            {"eamlib/exercises/__init__.py", "eamlib/exercises/ch01.py"},
+        ),
+        (
+            ["from eamlib.exercises import check", 'check("2.3", ...)'],
+            {"eamlib/exercises/__init__.py", "eamlib/exercises/ch02.py", "eamlib/segmentation.py"},
+        ),
+        (["from eamlib import records", "data = 'digits'"], {"eamlib/records.py"}),
+        (
+            ["from eamlib import records", 'records.published("tables/tricks.json")'],
+            {"eamlib/records.py", "results/tables/tricks.json"},
+        ),
+        (
+            ["from eamlib import weights"],
+            {"eamlib/weights.py", "eamlib/records.py", "results/weights/digits/net.safetensors"},
+        ),
+        (
+            ["from eamlib import layers", 'next((root / "results" / "digits").glob("*"))'],
+            {"results/digits/run.json"},
+        ),
+    ],
+)
+def test_a_notebook_uses_what_its_code_names_and_what_that_names(library, cells, more):
+    found = uses.uses(cells, library)
+    library_itself = ALWAYS if any("eamlib" in cell for cell in cells) else set()
+    assert found.keys() == library_itself | more
+    for file in found:
+        (library / file).write_text("\n# another\n")
+        assert [name for name, was in uses.uses(cells, library).items() if found.get(name) != was] == [file]
+        (library / file).write_text(LIBRARY[file])
+
+
+def test_a_chapter_uses_its_own_part_of_the_library():
+    def used(number):
+        notebook = json.loads(next(path for path in NOTEBOOKS if path.name.startswith(number)).read_text("utf-8"))
+        return uses.uses(["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"], ROOT)
+
+    of_ten, of_thirteen = used("10"), used("13")
+    assert {"eamlib/exercises/ch10.py", "eamlib/models/mobilenet_v1.py", "eamlib/tiled.c"} <= of_ten.keys()
+    assert not any(name.startswith(("results/", "eamlib/bench/", "eamlib/training")) for name in of_ten)
+    assert {"eamlib/exercises/ch13.py", "eamlib/segmentation.py"} <= of_thirteen.keys()
+    assert "eamlib/segmentation.py" not in of_ten and "eamlib/exercises/ch10.py" not in of_thirteen
+
+
+@pytest.fixture
+def book(app, library):
+    """A built book of two notebooks, and what a build says of which run."""
+    for name, code in {"01_layers": "import eamlib", "02_records": "from eamlib import records"}.items():
+        path = library / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(new_notebook(cells=[new_code_cell(code, metadata={"slideshow": {}})]), path)
+
+    def build(caplog):
+        eambook.describe_build(app, app.config)
+        with caplog.at_level("INFO"):
+            eambook.say_what_runs(app, app.config)
+        cache = get_cache(app.config.nb_execution_cache_path)
+        for path in sorted(library.glob("notebooks/*.ipynb")):
+            notebook = nbformat.reads(uses.as_run(path.read_text("utf-8"), library), as_version=4)
+            cache.cache_notebook_bundle(CacheBundleIn(notebook, str(path)), check_validity=False, overwrite=True)
+        return caplog.messages[-1]
+
+    return build
+
+
+def changed(path, text):
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda root: None, "0 of 2 notebooks run."),
+        (lambda root: changed(root / "eamlib" / "README.md", "new"), "0 of 2 notebooks run."),
+        (
+            lambda root: changed(root / "eamlib" / "records.py", "# new"),
+            "1 of 2 notebooks run: 02_records (changed: eamlib/records.py).",
+        ),
+        (
+            lambda root: changed(root / "eamlib" / "layers.py", "# new"),
+            "2 of 2 notebooks run: 01_layers, 02_records (changed: eamlib/layers.py, eamlib/tiled.c, eamlib/tiled.py).",
+        ),
+        (
+            lambda root: nbformat.write(
+                new_notebook(cells=[new_code_cell("import eamlib, torch")]), root / "notebooks" / "01_layers.ipynb"
+            ),
+            "1 of 2 notebooks run: 01_layers (its code changed).",
+        ),
+        (
+            lambda root: nbformat.write(
+                new_notebook(cells=[new_code_cell("import eamlib", metadata={"slideshow": {"slide_type": "-"}})]),
+                root / "notebooks" / "01_layers.ipynb",
+            ),
+            "0 of 2 notebooks run.",
+        ),
+    ],
+    ids=["nothing", "a README", "a module of one page", "a module of all", "a page", "its slides"],
+)
+def test_a_build_says_which_notebooks_run_and_why(book, library, app, caplog, change, said):
+    unknown = "not yet run with these versions, this device and this budget"
+    assert book(caplog) == f"2 of 2 notebooks run: 01_layers, 02_records ({unknown})."
+    change(library)
+    assert book(caplog) == said
+    assert len(get_cache(app.config.nb_execution_cache_path).list_cache_records()) == 2  # what is out of date is gone
+    assert book(caplog) == "0 of 2 notebooks run."
 
 
 def test_a_change_of_the_budget_makes_a_new_cache(app, monkeypatch):
@@ -69,10 +226,11 @@ def test_the_versions_of_all_that_chapters_import_are_noted():
 
 
 def test_outdated_caches_are_removed(app):
-    outdated = app.srcdir / "_build" / "executed" / "0123"
-    outdated.mkdir(parents=True)
+    outdated = [app.srcdir / "_build" / folder / "0123" for folder in ("executed", "made")]
+    for folder in outdated:
+        folder.mkdir(parents=True)
     cache_of(app)
-    assert not outdated.exists()
+    assert not any(folder.exists() for folder in outdated)
 
 
 def cut(path, rest):
@@ -88,12 +246,14 @@ def cut(path, rest):
         (lambda cache: (cache / "global.db").write_bytes(b"no database at all" * 99), False),
         (lambda cache: cut(next(cache.glob("executed/*/base.ipynb")), 20), False),
         (lambda cache: next(cache.glob("executed/*/base.ipynb")).unlink(), False),
-        (lambda cache: (cache / "network_costs.json").write_text('{"eam": '), False),
+        (lambda cache: cut(next(cache.parent.parent.glob("made/*/network_costs.json")), 5), False),
     ],
     ids=["whole", "empty", "cut", "another", "half a notebook", "no notebook", "half the costs"],
 )
 def test_a_damaged_cache_is_made_anew_and_all_pages_are_read(app, spoil, whole):
-    cache = Path(cache_of(app))
+    cache, made = Path(cache_of(app)), Path(app.config.book_state)
+    made.mkdir(parents=True)
+    (made / "network_costs.json").write_text('{"eam": {}}')
     notebook = new_notebook(cells=[new_code_cell("6 * 7")])
     get_cache(cache).cache_notebook_bundle(CacheBundleIn(notebook, "01.ipynb"), check_validity=False)
     pages = app.doctreedir / "environment.pickle"

@@ -208,6 +208,10 @@ def check_another(cells, at):
     cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
 
+def ask_what_is_not_there(cells, at):
+    cells[at.stub].source = cells[at.stub].source.replace("check(", "quiz(")
+
+
 def check_nothing(cells, at):
     cells[at.stub].source = "1 + 1"
 
@@ -223,9 +227,10 @@ def solve_in_two_blocks(cells, at):
         (leave_it_empty, "heading", "folded solutions"),
         (solve_twice, "heading", "2 folded solutions"),
         (forget_the_heading, "solution", "no exercise above it"),
-        (number_it_twice, "stub", "is not of exercise 5.2"),
+        (number_it_twice, "stub", "under the heading of exercise 5.2"),
         (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
-        (check_another, "stub", "is not of exercise 5.3"),
+        (check_another, "stub", "under the heading of exercise 5.3"),
+        (ask_what_is_not_there, "stub", "QUIZZES of eamlib/exercises/ch05.py has no '5.3'"),
         (check_nothing, "heading", "0 cells end with quiz"),
         (solve_in_two_blocks, "solution", "2 blocks of Python"),
     ],
@@ -292,12 +297,12 @@ def test_a_class_is_marked_by_nbgrader(tmp_path):
     assert released == students(notebook)
 
     submission = deepcopy(released)
-    for id in "text-05-1", "answer-05-2", "answer-05-3":  # right, as far as tests can tell
+    for id in "text-5-1", "answer-5-2", "answer-5-3":  # right, as far as tests can tell
         graded(submission, id).source = graded(notebook, id).source
     # Wrong, and not honest: neither another `check` nor another test may help. 5.5 stays blank.
     dishonest = "fold = torch.nn.Conv2d\ncheck = print\nimport eamlib.exercises as e\ne.grade = e.check = print"
-    graded(submission, "answer-05-4").source = dishonest
-    graded(submission, "test-05-4").source = "pass"
+    graded(submission, "answer-5-4").source = dishonest
+    graded(submission, "test-5-4").source = "pass"
     folder = tmp_path / "submitted" / "ada" / "week"
     folder.mkdir(parents=True)
     nbformat.write(submission, folder / path.name)
@@ -309,12 +314,12 @@ def test_a_class_is_marked_by_nbgrader(tmp_path):
             "JOIN base_cell ON base_cell.id = grade.cell_id JOIN grade_cells ON grade_cells.id = grade.cell_id"
         ).fetchall()
     assert sorted(grades) == [
-        ("test-05-2", 2, 2, 0),
-        ("test-05-3", 4, 4, 0),
-        ("test-05-4", 0, 4, 0),
-        ("test-05-5", 0, 4, 0),
-        ("text-05-1", None, 2, 1),  # for a reader
-        ("text-05-5", 0, 2, 0),  # nothing to read
+        ("test-5-2", 2, 2, 0),
+        ("test-5-3", 4, 4, 0),
+        ("test-5-4", 0, 4, 0),
+        ("test-5-5", 0, 4, 0),
+        ("text-5-1", None, 2, 1),  # for a reader
+        ("text-5-5", 0, 2, 0),  # nothing to read
     ]
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
-from eambook import without_slides
+import uses
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
@@ -28,25 +28,28 @@ def execute_ahead(app, config):
     if (jobs := int(said)) == 1:
         return
     cache = get_cache(config.nb_execution_cache_path)
-    waiting = [path for path in sorted(Path(app.srcdir, "notebooks").glob("*.ipynb")) if not is_cached(cache, path)]
+    root = Path(app.srcdir)
+    notebooks = {path: read(path, root) for path in sorted(root.glob("notebooks/*.ipynb"))}
+    waiting = [path for path, notebook in notebooks.items() if not is_cached(cache, notebook)]
     with ThreadPoolExecutor(jobs) as workers:
-        for path, result in zip(waiting, workers.map(lambda path: execute(path, config), waiting), strict=True):
+        results = workers.map(lambda path: execute(path, notebooks[path], config), waiting)
+        for path, result in zip(waiting, results, strict=True):
             if result.err is None:  # one that failed is left to its page, which runs it again and says what is wrong
                 bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
-def read(path):
-    return nbformat.reads(without_slides(path.read_text(encoding="utf-8")), as_version=4)
+def read(path, root):
+    return nbformat.reads(uses.as_run(path.read_text(encoding="utf-8"), root), as_version=4)
 
 
-def is_cached(cache, path):
+def is_cached(cache, notebook):
     try:
-        cache.match_cache_notebook(read(path))
+        cache.match_cache_notebook(notebook)
     except KeyError:
         return False
     return True
 
 
-def execute(path, config):
-    return single_nb_execution(read(path), str(path.parent), config.nb_execution_timeout, allow_errors=False)
+def execute(path, notebook, config):
+    return single_nb_execution(notebook, str(path.parent), config.nb_execution_timeout, allow_errors=False)

@@ -1,7 +1,7 @@
 """The papers' networks with their parameters, multiply-adds and FLOPs, counted by the library when the book is built.
 
-``{network-costs}`` puts the table into a page of ``book/``. A count is kept beside the executed notebooks, under the
-same digest: it is made again where the library or a version has changed.
+``{network-costs}`` puts the table into a page of ``book/``. A count is kept for as long as neither the library nor a
+version changes.
 """
 
 import json
@@ -58,9 +58,9 @@ def count(paper: str, title: str) -> dict[str, int]:
     return {"parameters": counted.parameters, "macs": macs, "flops": counted.flops}
 
 
-def counts(cache: Path) -> dict[str, dict[str, dict[str, int]]]:
+def counts(made: Path) -> dict[str, dict[str, dict[str, int]]]:
     """What every network costs, counted once for each state of the library."""
-    kept = cache / "network_costs.json"
+    kept = made / "network_costs.json"
     if not kept.exists():
         counted = {paper: {title: count(paper, title) for title in rows} for paper, rows in NETWORKS.items()}
         replace(kept, json.dumps(counted))
@@ -75,7 +75,7 @@ class NetworkCosts(Written):
         return [nodes.container("", *super().run(), classes=["network-costs"])]
 
     def lines(self):
-        for paper, rows in counts(Path(self.config.nb_execution_cache_path)).items():
+        for paper, rows in counts(Path(self.config.book_state)).items():
             yield from ("", f"| {paper} | parameters | MACs | FLOPs |", "|:--|--:|--:|--:|")
             for title, row in rows.items():
                 yield f"| {title} | {row['parameters']:,} | {millions(row['macs'])} | {millions(row['flops'])} |"

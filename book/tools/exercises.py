@@ -106,7 +106,7 @@ class Exercise:
 
     @property
     def slug(self) -> str:
-        return self.id.replace(".", "-").zfill(4)  # nbgrader sorts by it
+        return self.id.replace(".", "-")  # nbgrader's ids and Python's names have no dot
 
 
 def parse(source: str) -> ast.Module:
@@ -169,10 +169,12 @@ def _exercise(path: Path, cells: list[NotebookNode], indices: list[int]) -> Exer
 
     (stub, call), (solution, text) = calls[0], solutions[0]
     known = QUIZZES if call.func.id == "quiz" else CHECKS
-    if ast.literal_eval(call.args[0]) != id or id not in known:
-        raise BadSource(
-            path, stub, cells[stub], f"{call.func.id}({ast.unparse(call.args[0])}) is not of exercise {id}."
-        )
+    asked = ast.literal_eval(call.args[0])
+    if asked != id:
+        raise BadSource(path, stub, cells[stub], f"{call.func.id}({asked!r}) under the heading of exercise {id}.")
+    if id not in known:
+        where = f"{'QUIZZES' if known is QUIZZES else 'CHECKS'} of eamlib/exercises/ch{int(heading[1]):02}.py"
+        raise BadSource(path, stub, cells[stub], f"{where} has no {id!r}: put it there, or call the other function.")
     blocks = PYTHON_BLOCK.findall(text)
     if known is CHECKS and len(blocks) != 1:
         raise BadSource(path, solution, cells[solution], f"{len(blocks)} blocks of Python; the check takes one.")

@@ -8,6 +8,7 @@ teacher says is what the chapter says.
 import base64
 import html
 import importlib.util
+import json
 import re
 import shutil
 import struct
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import markers  # noqa: E402
+import uses  # noqa: E402
 
 from eamlib.exercises import QUIZZES  # noqa: E402
 
@@ -437,8 +439,9 @@ def add(cell, slides: list[Slide], notebook):
 
 def executed(path: Path, folder: Path):
     """A notebook with its outputs, from the book's cache, which does not know of slides."""
-    notebook = nbformat.read(path, as_version=4)
-    shows = [cell.metadata.pop("slideshow", None) if cell.cell_type == "code" else None for cell in notebook.cells]
+    text = path.read_text(encoding="utf-8")
+    shows = [cell["metadata"].get("slideshow") for cell in json.loads(text)["cells"]]
+    notebook = nbformat.reads(uses.as_run(text, ROOT), as_version=4)
     try:
         _, notebook = get_cache(folder).merge_match_into_notebook(notebook)
     except KeyError:

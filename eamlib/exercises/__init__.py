@@ -168,8 +168,11 @@ def _numbered(exercise: object, known: Iterable[str]) -> str:
     if isinstance(exercise, str) and exercise.lstrip("0") in known:
         return exercise.lstrip("0")
     chapter = re.match(r"\D*0*(\d*)", str(exercise))[1]
-    of_chapter = [each for each in known if each.partition(".")[0] == chapter]
-    return one_of("exercise", exercise, of_chapter or known)
+    of_chapter = sorted(each for each in known if each.partition(".")[0] == chapter)
+    if not of_chapter:
+        chapters = f"the chapters 1 to {len(_CHAPTERS)}"
+        raise ValueError(f"exercise = {exercise!r} is unknown. Allowed: numbers such as '2.3', of {chapters}.")
+    return one_of("exercise", exercise, of_chapter)
 
 
 def _check_quiz(questions: list[dict], answers: list) -> str | None:

@@ -1,7 +1,11 @@
+import inspect
+
 import pytest
 import torch
+from torch import nn
 
-from eamlib.layers import SELECTIONS, channel_selection
+from eamlib import layers
+from eamlib.layers import SELECTIONS, EAMAttention, attention, channel_selection, dynamic, dynet, selection
 
 
 @pytest.fixture
@@ -95,3 +99,18 @@ def test_bad_input_is_named(arguments, message):
 def test_input_of_another_width_is_refused():
     with pytest.raises(ValueError, match=r"input has shape \[1, 8, 2, 2\]; allowed is \[B, 16, H, W\]"):
         channel_selection("stride", 16)(torch.zeros(1, 8, 2, 2))
+
+
+@pytest.mark.parametrize("module", [attention, dynamic, dynet, selection], ids=lambda module: module.__name__)
+def test_every_layer_is_public(module):
+    """The API reference and the tests of the examples look at these names alone."""
+    own = {n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__}
+    hidden = {n for n in own if not n.startswith("_") and issubclass(getattr(module, n), nn.Module)} - {*layers.__all__}
+    assert not hidden, "import it in eamlib/layers/__init__.py and name it in __all__, or begin its name with _"
+
+
+@pytest.mark.parametrize("documented", [channel_selection, EAMAttention])
+def test_every_selection_is_documented(documented):
+    named = set(SELECTIONS) - {"slice1", "slice2"}  # between "slice0" and "slice3"
+    missing = [name for name in named if f'"{name}"' not in documented.__doc__]
+    assert not missing, f"say what they are in the docstring of {documented.__name__}, under select"

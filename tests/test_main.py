@@ -164,7 +164,7 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
 def test_a_terminal_that_lacks_a_sign_gets_its_number(encoding, monkeypatch):
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding, errors="strict"))
-    monkeypatch.setattr("eamlib.__main__._cost", lambda options: print("3 × 224"))
+    monkeypatch.setattr("eamlib.commands.cost.run", lambda options: print("3 × 224"))
     assert main(["cost"]) == 0
     sys.stdout.flush()
     text = printed.getvalue().decode(encoding)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import errno
 import io
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import torch
+
+import eamlib
+from eamlib._checks import did_you_mean, one_of
 from eamlib.commands import bench, cost, publish, redundancy, reproduce, train
 from eamlib.lock import Busy
 
@@ -36,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal without our signs gets their numbers, "\u2212", rather than an error when all is done.
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     command = COMMANDS[options.command]
     try:
-        command.run(options)
+        with _threads(options):
+            command.run(options)
     except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _say(options, error, 2)
     except Busy as busy:
@@ -57,20 +64,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eamlib",
         description="Dynamic convolution and EAM: what they cost and how they train.",
         epilog=_STATUS,
     )
+    version = f"eamlib {eamlib.__version__} (torch {torch.__version__})"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
+    own: dict[str, argparse.ArgumentParser] = {}
     for name, command in COMMANDS.items():
         summary, description, *more = (command.__doc__ or "\n\n").split("\n\n")
         summary = summary[:1].lower() + summary[1:].rstrip(".")
-        command.arguments(
-            commands.add_parser(name, help=summary, description=description, epilog=" ".join([*more, _STATUS]))
-        )
-    return parser
+        epilog = " ".join([*more, _STATUS])
+        own[name] = commands.add_parser(name, help=summary, description=description, epilog=epilog)
+        command.arguments(own[name])
+    if arguments and not arguments[0].startswith("-"):
+        try:
+            one_of("command", arguments[0], COMMANDS)
+        except ValueError as error:
+            parser.error(str(error))
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:  # argparse would show the usage of the whole program
+        usage = own[options.command].format_usage()
+        near = did_you_mean(unknown[0].partition("=")[0], re.findall(r"--[\w-]+", usage))
+        own[options.command].error(f"unrecognized arguments: {' '.join(unknown)}.{near}")
+    return options
+
+
+@contextmanager
+def _threads(options: argparse.Namespace) -> Iterator[None]:
+    """One thread, unless ``OMP_NUM_THREADS`` is set, images are read from disk or time is what is measured.
+
+    Networks for small images gain little from a second thread, and lose a factor of ten where anything else wants the
+    cores.
+    """
+    before = torch.get_num_threads()
+    on_disk = getattr(options, "data", None) is not None and getattr(options, "size", None) is None
+    if on_disk:
+        from eamlib.data import IN_MEMORY
+
+        on_disk = options.data not in IN_MEMORY
+    if not (on_disk or options.command == "bench" or "OMP_NUM_THREADS" in os.environ):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _lacks_memory(error: Exception) -> bool:

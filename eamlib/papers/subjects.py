@@ -6,7 +6,6 @@ against which the trained one is judged.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from eamlib import data
-from eamlib._checks import one_of, positive_int
+from eamlib._checks import did_you_mean, one_of, positive_int
 from eamlib.imagenet import MEAN, STD
 from eamlib.layers import set_temperature
 from eamlib.models import create_model
@@ -135,10 +134,9 @@ def subject(
 
 def _unknown(name: str, trained: str, results: Path) -> ValueError:
     runs = [path.relative_to(results).with_suffix("").as_posix() for path in results.glob("*/*-seed*.json")]
-    near = difflib.get_close_matches(trained, [*runs, *TORCHVISION, LITE], n=1, cutoff=0.5)
-    hint = f" Did you mean {name.removesuffix(trained) + near[0]!r}?" if near else ""
+    near = did_you_mean(name, (name.removesuffix(trained) + known for known in (*runs, *TORCHVISION, LITE)))
     return ValueError(
-        f"NETWORK = {name!r} is unknown.{hint} Allowed: the name of a run below {results}, as "
+        f"NETWORK = {name!r} is unknown.{near} Allowed: the name of a run below {results}, as "
         f"fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; {LITE}; {', '.join(TORCHVISION)}; or {UNTRAINED} and one "
         "of these."
     )

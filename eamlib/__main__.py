@@ -68,7 +68,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m eamlib",
         description="Dynamic convolution and EAM: what they cost and how they train.",
-        epilog=_STATUS,
+        epilog=f"A command takes one thread, where more would gain nothing; OMP_NUM_THREADS=2 gives two. {_STATUS}",
     )
     version = f"eamlib {eamlib.__version__} (torch {torch.__version__})"
     parser.add_argument("--version", action="version", version=version)

@@ -4,16 +4,17 @@ Run a network over real images and say, layer by layer, how much its channels re
 correlate, how many would do, how many are dead; and how much of all of them a few channels tell, as EAM takes it. A
 minute or so on a CPU, and some more for every --channels.
 
-Networks: a run of `reproduce` by the name of its record below RESULTS, as
-fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; torchvision/mobilenet_v2, torchvision/resnet18 and others, whose
-weights are downloaded; efficientnet_lite0, whose weights are a Python package; and untrained/ before any of these, the
-same network before its training. A first try: redundancy fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0 --count 500
---channels 4
+Networks: a run of `reproduce` by the name of its record below RESULTS or among those that come with the book, as
+fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; the folder of a `train --folder`; torchvision/mobilenet_v2,
+torchvision/resnet18 and others, whose weights are downloaded; efficientnet_lite0, whose weights are a Python package;
+and untrained/ before any of these, the same network before its training. A first try: redundancy
+fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0 --count 500 --channels 4
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from eamlib.commands import option, shared
 
@@ -32,14 +33,14 @@ def arguments(parser: ArgumentParser) -> None:
     option(parser, "--count", "only the first so many images (default: all)", type=int)
     channels = "how many channels tell of the others: 4, say; may be repeated (default: 2, 4 and 8); 0: leave it out"
     option(parser, "--channels", channels, type=int, action="append")
-    option(parser, "--results", "where the records of runs are", "results", metavar="DIR")
+    option(parser, "--results", "where the records of runs are (default: results, then runs)", metavar="DIR")
     shared(parser, "--work", "--device", "--json")
 
 
 def run(options: Namespace) -> None:
     from eamlib import records
     from eamlib.papers import redundancy
-    from eamlib.papers.subjects import subject
+    from eamlib.papers.subjects import UNTRAINED, subject
     from eamlib.training import pick_device
 
     device = pick_device(options.device)
@@ -47,9 +48,10 @@ def run(options: Namespace) -> None:
         records.refuse_existing(options.json)
     where = records.provenance(device, "scikit-image", "scikit-learn")
     channels = redundancy.COUNTS if options.channels is None else [n for n in options.channels if n != 0]
-    found = subject(
-        options.network, images=options.images, count=options.count, results=options.results, work=options.work
-    )
+    record = f"{options.network.removeprefix(UNTRAINED)}.json"
+    folders = (folder for folder in ("results", "runs") if Path(folder, record).is_file())
+    results = options.results or next(folders, "results")
+    found = subject(options.network, images=options.images, count=options.count, results=results, work=options.work)
     print(f"{found.name} ({found.origin}), {len(found.images):,} images of {found.images.name}.", flush=True)
     tables = redundancy.measure(found, channels=channels, device=device)
     print(*redundancy.lines(tables), sep="\n")

@@ -2,7 +2,7 @@
 
 Train every row of an accuracy table, each with several seeds, and print and save the paper's figures against ours. A
 run that is recorded is never done again, and one that was interrupted goes on after its last finished epoch: repeat the
-same command as often as you like. Begin with --list.
+same command as often as you like. Begin with --list. To publish a table, give --results results.
 
 Tables: baseline, channels, selection, pooling and output-size of the EAM paper; g_t and fix-dy of the DyNet paper; of
 our own tricks, which takes the recipe apart, and attention, which has a placebo; all. A plan says beforehand what is
@@ -14,6 +14,8 @@ cifar100 --budget full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same wi
 
 from __future__ import annotations
 
+import shutil
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -63,8 +65,8 @@ def arguments(parser: ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     option(where, "--shard", "do share i (1 to n) of the runs, while other processes do the others", metavar="i/n")
     option(where, "--engine", "local, one run after another, or ray, over a Ray cluster", "local")
-    results = "for records and tables; all processes want the same"
-    option(where, "--results", results, "results", metavar="DIR")
+    results = "for records and tables; a run is done if its record is there, so all processes want the same (default:"
+    option(where, "--results", f"{results} runs; of a plan results, where its other records are)", metavar="DIR")
     shared(where, "--device", "--work")
     option(where, "--keep", "keep the last checkpoints of finished runs, too", action="store_true")
 
@@ -73,6 +75,8 @@ def run(options: Namespace) -> None:
     from eamlib.papers.accuracy import TABLES
 
     one_of("table", options.table, (*TABLES, "all", "plan", "report"))
+    if options.results is None:  # who tries a table leaves what is committed as it is
+        options.results = "results" if options.table in ("plan", "report") else "runs"
     {"plan": _plan, "report": _report}.get(options.table, _tables)(options)
 
 
@@ -80,7 +84,7 @@ def _report(options: Namespace) -> None:
     from eamlib.papers import findings, protocol
 
     found = findings.findings(protocol.read(options.plan), options.results)
-    print(findings.markdown(found))
+    print(_on_screen(findings.markdown(found)))
     path = findings.save(found, Path(options.results) / "plans" / f"{found['plan']}-report")
     print(f"Saved as {path}, with its values as JSON and its two pictures beside it.")
 
@@ -143,9 +147,16 @@ def _tables(options: Namespace) -> None:
     def show() -> None:
         for table in tables:
             built = report.build(table, wanted, options.results)
-            print(f"\n{report.markdown(built)}\nSaved as {report.save(built, options.results)}.")
+            print(f"\n{_on_screen(report.markdown(built))}\nSaved as {report.save(built, options.results)}.")
 
     _train(options, units, show)
+
+
+def _on_screen(markdown: str) -> str:
+    """On a terminal no wider than that; whole where it is written to a file."""
+    from eamlib.papers.report import fitted
+
+    return fitted(markdown, max(80, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else markdown
 
 
 def _share(options: Namespace, units: list) -> list:
@@ -164,9 +175,14 @@ def _train(options: Namespace, units: list, show: Callable[[], None] = lambda: N
     """Train the share of ``units`` that is asked for, and then ``show`` what there is, before those that diverged, or
     that others have not yet ended, are an error."""
     from eamlib.papers.reproduce import reproduce
+    from eamlib.papers.weights import again
 
     units = _share(options, units)
     place = {name: getattr(options, name) for name in ("results", "work", "device", "engine", "keep")}
+    for unit in units if options.keep else ():
+        if unit.record(options.results) and not any(Path(options.work, unit.data, unit.name).glob("epoch-*.pt")):
+            elsewhere = again(unit, f"{options.results}-again")
+            print(f"{unit.data}/{unit.name}: done before, and its checkpoint is gone. {elsewhere}", flush=True)
     diverged, busy = [], []
     for outcome in reproduce(units, **place, **_how(options), **plan):
         print(f"{outcome.unit.data}/{outcome.unit.name}: {outcome.state}, {outcome.message}", flush=True)

@@ -6,9 +6,11 @@ Train a network on 32 × 32 images, or on ImageNet100 at 224 × 224. Without --d
 
 from __future__ import annotations
 
+import json
 import os
 from argparse import ArgumentParser, Namespace
 from functools import partial
+from pathlib import Path
 
 from eamlib._checks import one_of
 from eamlib.commands import of_recipe, option, shared
@@ -59,8 +61,8 @@ def arguments(parser: ArgumentParser) -> None:
     option(
         kept,
         "--folder",
-        "keep a checkpoint an epoch and history.jsonl here. Interrupted, even killed, the same command goes on after "
-        "the last finished epoch; while it runs, no other may use the folder",
+        "keep a checkpoint an epoch and history.jsonl here; redundancy DIR measures it. Interrupted, even killed, the "
+        "same command goes on after the last finished epoch; while it runs, no other may use the folder",
         metavar="DIR",
     )
     option(kept, "--tensorboard", "curves for `tensorboard --logdir DIR`", metavar="DIR")
@@ -69,7 +71,9 @@ def arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     from eamlib import budget, create_model, data, records
     from eamlib.augment import augment
+    from eamlib.files import replace
     from eamlib.models import own_conv
+    from eamlib.run import NETWORK
     from eamlib.training import fit, pick_device, seed_everything
 
     device = pick_device(options.device)
@@ -89,6 +93,24 @@ def run(options: Namespace) -> None:
         width_mult=options.width,
         stem_stride=stem_stride,
     )
+    configuration = {
+        "model": options.model,
+        "conv": options.conv or own_conv(options.model),
+        "width_mult": options.width,
+        "stem_stride": stem_stride,
+        "data": train.name,
+        "augment": shifts,
+        **recipe,
+        **({"classes": train.classes} if options.classes else {}),
+    }
+    first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks for all
+
+    def describe(line: dict) -> None:
+        """For who finds the folder later: a checkpoint holds weights, and not whose they are."""
+        path = {} if options.data in (None, *data.DATASETS) else {"path": os.path.abspath(options.data)}
+        described = configuration | {"num_classes": len(train.classes), "size": options.size, **path}
+        replace(Path(options.folder, NETWORK), json.dumps(described, indent=1) + "\n")
+
     history = fit(
         model,
         train,
@@ -100,9 +122,10 @@ def run(options: Namespace) -> None:
         workers=options.workers,
         folder=options.folder,
         tensorboard=options.tensorboard,
+        after_epoch=describe if options.folder and first else None,
         **recipe,
     )
-    if os.environ.get("RANK", "0") != "0":  # one of several processes, and the first one speaks for all
+    if not first:
         return
     for line in history:
         print(
@@ -110,16 +133,6 @@ def run(options: Namespace) -> None:
             f"test {line['test_accuracy']:6.2f} %  {line['seconds']:.1f} s"
         )
     if options.json:
-        configuration = {
-            "model": options.model,
-            "conv": options.conv or own_conv(options.model),
-            "width_mult": options.width,
-            "stem_stride": stem_stride,
-            "data": train.name,
-            "augment": shifts,
-            **recipe,
-            **({"classes": train.classes} if options.classes else {}),
-        }
         records.write({"configuration": configuration, "history": history, **where}, options.json)
 
 

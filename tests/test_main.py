@@ -166,7 +166,7 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "usage", "message"),
     [
-        (["trian"], "python -m eamlib [-h]", "command = 'trian' is unknown. Did you mean 'train'?"),
+        (["trainn"], "python -m eamlib [-h]", "command = 'trainn' is unknown. Did you mean 'train'?"),
         (
             ["redundancy", "x", "--chanels", "4"],
             "python -m eamlib redundancy",

@@ -6,6 +6,9 @@ appears at once; and ``LESS_MEMORY``, what to lower where memory runs out.
 
 from __future__ import annotations
 
+import math
+import shutil
+import sys
 from argparse import ArgumentParser
 from dataclasses import MISSING, fields
 
@@ -30,6 +33,11 @@ def option(parser: ArgumentParser, name: str, text: str, default: object = None,
     if default is not None:
         text, more["default"] = f"{text} (default: %(default)s)", default
     parser.add_argument(name, help=text, **more)
+
+
+def width() -> float:
+    """What a line may take on a terminal, 80 at least; of a file there is no end."""
+    return max(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
 
 
 def shared(parser: ArgumentParser, *names: str) -> None:

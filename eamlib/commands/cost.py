@@ -8,9 +8,10 @@ that dynamic convolutions save, and what they save here.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from itertools import pairwise
 
 from eamlib._checks import one_of
-from eamlib.commands import option
+from eamlib.commands import option, width
 
 LESS_MEMORY = "What else runs here takes the rest."
 
@@ -85,10 +86,11 @@ def _print_readings() -> None:
     near = [row for row in table if row.miss < 0.5]
     others = [next(row for row in table if row.reading.middle == middle) for middle in ("half", "quarter")]
     print(f"\nWhat the units of Dy-shuffle may be (eamlib.papers.dynet.Reading), in {len(table)} counts: with the")
-    print(f"classifier or without, over the original's printed count or over ours. {len(near)} miss both cuts by less")
-    print("than half a point; below them, the nearest with another width of the first 1 × 1. ×1.5: the convolutions.\n")
+    print(f"classifier (head) or without, over the original's printed count or over ours. {len(near)} miss both cuts")
+    print("by less than half a point; below them, the nearest with another width of the first 1 × 1. ×1.5: the")
+    print("convolutions.\n")
     lines = [
-        ("1 × 1", "branch", "multiple", "predictor", "classifier", "over", "v1", "v2", "miss", "×1.5"),
+        ("1 × 1", "branch", "multiple", "predictor", "head", "over", "v1", "v2", "miss", "×1.5"),
         ("paper", *[""] * 5, str(printed.first), str(printed.second), "", f"{wider} M"),
     ]
     for row in near + others:
@@ -107,13 +109,16 @@ def _print_readings() -> None:
 
 
 def _print_table(lines: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for first, *others in lines:
-        print(
-            first.ljust(widths[0]),
-            *(text.rjust(width) for text, width in zip(others, widths[1:], strict=True)),
-            sep="  ",
-        )
+    """Print a table; where the terminal is too narrow, group by group: they begin where the first line has a word."""
+    columns = []
+    for column in zip(*lines, strict=True):
+        most = max(map(len, column))
+        columns.append([text.rjust(most) if columns else text.ljust(most) for text in column])
+    begin = [1]
+    if len("  ".join(column[0] for column in columns)) > width():
+        begin = [i for i, text in enumerate(lines[0]) if text]
+    groups = [zip(columns[0], *columns[start:end], strict=True) for start, end in pairwise([*begin, len(columns)])]
+    print("\n\n".join("\n".join("  ".join(line).rstrip() for line in group) for group in groups))
 
 
 def _stars(remark: str, remarks: dict[str, str]) -> str:

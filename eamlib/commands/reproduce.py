@@ -14,14 +14,13 @@ cifar100 --budget full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same wi
 
 from __future__ import annotations
 
-import shutil
-import sys
+import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 from eamlib._checks import one_of
-from eamlib.commands import of_recipe, option, shared
+from eamlib.commands import of_recipe, option, shared, width
 from eamlib.lock import Busy
 
 LESS_MEMORY = (
@@ -137,9 +136,9 @@ def _tables(options: Namespace) -> None:
     check(units)
     if options.list:
         seeds = "seed 0" if wanted.seeds == 1 else f"seeds 0 to {wanted.seeds - 1}"
-        width = "the paper's widths" if wanted.width is None else f"width {wanted.width:g}"
+        widths = "the paper's widths" if wanted.width is None else f"width {wanted.width:g}"
         precision = "" if wanted.precision == "float32" else f", {wanted.precision}"
-        print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {width}, {seeds}{precision}.")
+        print(f"Budget {wanted.budget}: {wanted.epochs} epochs of {wanted.data}, {widths}, {seeds}{precision}.")
         rows = [(f"{table.name}: {table.title} ({table.paper})", wanted, chosen or table.rows) for table in tables]
         _list(options, rows, units)
         return
@@ -153,10 +152,9 @@ def _tables(options: Namespace) -> None:
 
 
 def _on_screen(markdown: str) -> str:
-    """On a terminal no wider than that; whole where it is written to a file."""
     from eamlib.papers.report import fitted
 
-    return fitted(markdown, max(80, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else markdown
+    return markdown if width() == math.inf else fitted(markdown, int(width()))
 
 
 def _share(options: Namespace, units: list) -> list:
@@ -210,16 +208,17 @@ def _list(options: Namespace, rows: list, units: list) -> None:
     print(
         f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now{decoding}."
     )
+    room = 43 if width() > 100 else 0  # for titles
     counted, total = set(), 0.0
     for title, plan, of_title in rows:
         print(f"\n{title}")
-        print(f"  {'row':<34}{'':<38}{'done':>10}{'minutes left':>14}")
+        print(f"  {'row':<34}{'':<{room}}{'done':>10}{'minutes left':>14}")
         for progress in forecast.rows(plan, of_title, units):
             minutes = f"{'' if progress.measured else '~'}{progress.minutes:,.1f}"
             total += 0 if progress.units[0] in counted else progress.minutes
             counted.update(progress.units)
             print(
-                f"  {progress.row.name:<34}{progress.row.title:<38}"
+                f"  {progress.row.name:<34}{progress.row.title[:room]:<{room}}"
                 f"{f'{progress.done} of {len(progress.units)}':>10}{minutes:>14}",
                 flush=True,
             )

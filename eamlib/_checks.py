@@ -14,9 +14,13 @@ def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
     allowed = list(allowed)
     if isinstance(value, str) and value in allowed:
         return value
+    raise ValueError(f"{argument} = {value!r} is unknown.{did_you_mean(value, allowed)} Allowed: {', '.join(allowed)}.")
+
+
+def did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    """What a message says of the nearest of ``allowed``; empty if none is near."""
     near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{argument} = {value!r} is unknown.{hint} Allowed: {', '.join(allowed)}.")
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def positive_int(argument: str, value: object) -> int:

@@ -21,6 +21,7 @@ from eamlib.imagenet import ImageFolderSet
 from eamlib.lock import hold
 
 HISTORY = "history.jsonl"
+NETWORK = "network.json"  # what `python -m eamlib train --folder` builds again from what is kept here
 LOCK = "lock"
 
 

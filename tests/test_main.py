@@ -7,9 +7,12 @@ import pytest
 import tiny
 import torch
 
+import eamlib
 from eamlib import imagenet
 from eamlib.__main__ import main
+from eamlib.commands.train import MACHINE, STEP
 from eamlib.lock import Busy
+from eamlib.recipe import Recipe
 
 pytest.importorskip("sklearn")
 
@@ -160,11 +163,75 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
         main(["train", "--data", "digits"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "message"),
+    [
+        (["trainn"], "python -m eamlib [-h]", "command = 'trainn' is unknown. Did you mean 'train'?"),
+        (
+            ["redundancy", "x", "--chanels", "4"],
+            "python -m eamlib redundancy",
+            "--chanels 4. Did you mean '--channels'?",
+        ),
+        (["cost", "--papers=eam"], "python -m eamlib cost", "--papers=eam. Did you mean '--paper'?"),
+        (["cost", "eam"], "python -m eamlib cost", "unrecognized arguments: eam."),
+        (["train", "--epochs", "few"], "python -m eamlib train", "argument --epochs: invalid int value: 'few'"),
+    ],
+)
+def test_what_is_misspelt_is_told_under_its_own_usage(arguments, usage, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    printed = capsys.readouterr().err
+    assert exit.value.code == 2 and printed.startswith(f"usage: {usage}") and message in printed
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"eamlib {eamlib.__version__} (torch {torch.__version__})\n"
+
+
+def test_defaults_are_those_of_the_recipe(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    recipe = Recipe(epochs=1)
+    for name, text in (STEP | MACHINE).items():
+        default = getattr(recipe, name)
+        said = text if name == "epochs" or default is None else f"{text} (default: {default})"
+        assert f"--{name.replace('_', '-')} {name.upper()} {said}" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "threads"),
+    [
+        (["cost"], None, 1),
+        (["cost"], "2", 2),
+        (["train", "--data", "digits"], None, 1),
+        (["train", "--data", "imagenet100"], None, 2),
+        (["train", "--data", "mine", "--size", "32"], None, 1),
+        (["bench", "layers"], None, 2),
+    ],
+)
+def test_small_networks_take_one_thread(arguments, environment, threads, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    seen, before = [], torch.get_num_threads()
+    monkeypatch.setattr(f"eamlib.commands.{arguments[0]}.run", lambda options: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        assert main(arguments) == 0
+        assert seen == [threads] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
 def test_a_terminal_that_lacks_a_sign_gets_its_number(encoding, monkeypatch):
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding, errors="strict"))
-    monkeypatch.setattr("eamlib.__main__._cost", lambda options: print("3 × 224"))
+    monkeypatch.setattr("eamlib.commands.cost.run", lambda options: print("3 × 224"))
     assert main(["cost"]) == 0
     sys.stdout.flush()
     text = printed.getvalue().decode(encoding)

@@ -28,7 +28,8 @@ class CommandHelp(SphinxDirective):
     def run(self):
         from eamlib import __main__
 
-        self.env.note_dependency(__main__.__file__)
+        for module in (__main__, *__main__.COMMANDS.values()):
+            self.env.note_dependency(module.__file__)
         text = help_of(__main__.main, *self.arguments)
         return [nodes.literal_block(text, text, language="text")]
 

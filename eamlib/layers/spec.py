@@ -12,7 +12,7 @@ from functools import partial
 
 from torch import nn
 
-from eamlib._checks import one_of
+from eamlib._checks import did_you_mean, one_of
 from eamlib.layers.attention import EAMAttention, KernelAttention, UniformAttention
 from eamlib.layers.convolution import ConvBuilder, static_conv
 from eamlib.layers.dynamic import DynamicConv2d
@@ -104,4 +104,5 @@ def _refuse_unknown(options: dict, taken, conv: str) -> None:
     for option in options:
         if option not in taken:
             allowed = ", ".join(sorted(taken)) if taken else "none"
-            raise ValueError(f"option {option!r} is unknown to conv = {conv!r}. Allowed: {allowed}.")
+            near = did_you_mean(option, taken)
+            raise ValueError(f"option {option!r} is unknown to conv = {conv!r}.{near} Allowed: {allowed}.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 
 from eamlib.budget import BUDGETS
 from eamlib.data import INPUT_SIZES
@@ -13,6 +15,21 @@ from eamlib.papers.accuracy import TABLES, Row, Table
 from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
 from eamlib.papers.units import RECIPE, Plan
 
+CUT = "An interval of Student's t that would go beyond what an accuracy can be, 0 to 100 %, is cut there."
+FIRST_TO_GO = (  # columns, where a terminal is too narrow for all
+    "why it differs",
+    "seeds to tell",
+    *(f"{name}, recalibrated" for name in ("uniform", "another", "mean", "own")),
+    "p, as large as the margin",
+    "p, none",
+    "p",
+    "P(better)",
+    "against",
+    "95 % interval",
+    "seeds",
+    "uniform",
+    "the paper's",
+)
 NAMES = {
     "digits": "digits",
     "fashion_mnist": "Fashion-MNIST",
@@ -158,7 +175,7 @@ def markdown(built: dict) -> str:
                 *(_paper_cell(table, row, name) for name in columns),
                 _mean_and_sd(summary),
                 str(summary["n"]),
-                interval(summary),
+                interval(summary, least=0),
                 str(numbers[row.baseline]) if row.baseline else "–",
                 number(difference.get("mean"), "+.2f"),
                 interval(difference, "+.2f"),
@@ -180,6 +197,7 @@ def markdown(built: dict) -> str:
         f"Ours: {_epochs(plan)} of {NAMES[plan.data]} at {size} × {size} pixels, {width}, {recipe}{precision}. "
         f"Devices: {'; '.join(built['devices']) or '–'}. Commits: {', '.join(built['commits']) or '–'}.",
         table.remark,
+        CUT if any(_is_cut(ours["ours"], 0) or _is_cut(ours["difference"] or {}) for ours in built["rows"]) else "",
     ]
     title = f"# {table.paper}: {table.title}\n"
     return "\n".join([title, *aligned(lines), ""]) + "".join(f"\n{note}\n" for note in notes if note)
@@ -243,16 +261,22 @@ def _mean_and_sd(summary: dict) -> str:
     return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
 
 
-def interval(summary: dict, form: str = ".2f") -> str:
-    """The ``low`` and ``high`` of a summary as a cell of a table.
+def interval(summary: dict, form: str = ".2f", *, least: float = -100) -> str:
+    """The ``low`` and ``high`` of a summary as a cell of a table, cut at ``least`` and 100: no accuracy lies beyond.
 
     Example:
         >>> interval({"low": -0.5, "high": 1.25}, "+.2f"), interval({"low": None, "high": None})
         ('−0.50 to +1.25', '–')
+        >>> interval({"low": 91.5, "high": 102.5}, least=0)
+        '91.50 to 100.00'
     """
     if summary.get("low") is None:
         return "–"
-    return f"{number(summary['low'], form)} to {number(summary['high'], form)}"
+    return f"{number(max(least, summary['low']), form)} to {number(min(100, summary['high']), form)}"
+
+
+def _is_cut(summary: dict, least: float = -100) -> bool:
+    return summary.get("low") is not None and (summary["low"] < least or summary["high"] > 100)
 
 
 def number(value: float | None, form: str = ".2f") -> str:
@@ -281,6 +305,34 @@ def aligned(lines: list[list[str]]) -> list[str]:
     return [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     ]
+
+
+def fitted(markdown: str, width: int) -> str:
+    """Markdown for a terminal: text is wrapped, and a table that is too wide loses columns, which a line then names.
+
+    Example:
+        >>> table = aligned([["row", "p", "ours"], ["static", "0.05", "93.80"]])
+        >>> fitted("\\n".join(table), 20).splitlines()[0]
+        '| row    | ours  |'
+    """
+    blocks, lost = [], []
+    for is_table, lines in groupby(markdown.splitlines(), lambda line: line.startswith("|")):
+        if not is_table:
+            blocks += (fill(line, width) for line in lines)
+            continue
+        head, _, *rows = ([cell.strip() for cell in line[2:-2].split(" | ")] for line in lines)
+        columns = [head, *rows]
+        papers = (name for name in reversed(head) if name.startswith("paper, "))
+        for name in (*FIRST_TO_GO, *papers, "difference"):
+            if len(aligned(columns)[0]) <= width:
+                break
+            if name in columns[0]:
+                kept = [i for i, other in enumerate(columns[0]) if other != name]
+                columns, lost = [[line[i] for i in kept] for line in columns], [*lost, name]
+        blocks += aligned(columns)
+    if lost:
+        blocks += ["", fill(f"Left out for want of width: {'; '.join(dict.fromkeys(lost))}.", width)]
+    return "\n".join(blocks)
 
 
 def rounded(value: object) -> object:

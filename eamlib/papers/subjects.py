@@ -6,9 +6,10 @@ against which the trained one is judged.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,14 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from eamlib import data
-from eamlib._checks import one_of, positive_int
+from eamlib import checkpoint, data, records
+from eamlib._checks import did_you_mean, one_of, positive_int
 from eamlib._extras import need
 from eamlib.imagenet import MEAN, STD
 from eamlib.layers import set_temperature
 from eamlib.models import create_model
 from eamlib.models.torchvision_weights import NETWORKS, load_torchvision
 from eamlib.papers import weights
+from eamlib.papers.units import Unit
+from eamlib.run import NETWORK
 from eamlib.training import normalize, pixel_statistics, seed_everything
 
 UNTRAINED = "untrained/"
@@ -80,7 +83,9 @@ def subject(
 
     Args:
         name: ``"fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0"``: a run of ``reproduce``, named by its record below
-            ``results``, with its published weights if they are there and else those of its checkpoint below ``work``.
+            ``results``, with its published weights if they are there and else those of its checkpoint below ``work``;
+            or by one that comes with the book, which is fetched where there is no checkout. ``"mine"``: the folder of a
+            ``python -m eamlib train --folder mine``, with its last checkpoint.
             ``"torchvision/mobilenet_v2"``: with torchvision's weights, which are downloaded once.
             ``"efficientnet_lite0"``: with those of two Python packages. ``"untrained/"`` before any of these: the same
             network as its training begins, drawn from the run's seed and at its first temperature, of others from seed
@@ -118,11 +123,12 @@ def subject(
         shown = _photographs(name, images)
         model, origin = _torchvision(trained, draw)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    elif record.is_file():
-        model, origin = _run(record, draw, results, work)
-        unit, _ = weights.recorded(record)
+    elif record.is_file() or f"{trained}.json" in records.published_hashes():
+        unit, model, origin = _run(trained, draw, results, work)
         shown = _of_the_run(unit.data, images)
         mean, std = weights.PIXEL_STATISTICS.get(unit.data) or pixel_statistics(data.load(unit.data))
+    elif Path(trained).is_dir():
+        model, origin, shown, (mean, std) = _folder(Path(trained), draw, images)
     else:
         raise _unknown(name, trained, Path(results))
     if count is not None:
@@ -136,34 +142,74 @@ def subject(
 
 def _unknown(name: str, trained: str, results: Path) -> ValueError:
     runs = [path.relative_to(results).with_suffix("").as_posix() for path in results.glob("*/*-seed*.json")]
-    near = difflib.get_close_matches(trained, [*runs, *TORCHVISION, LITE], n=1, cutoff=0.5)
-    hint = f" Did you mean {name.removesuffix(trained) + near[0]!r}?" if near else ""
+    published = (Path(file).with_suffix("") for file in records.published_hashes() if file.endswith(".json"))
+    runs += [path.as_posix() for path in published if "-seed" in path.name and len(path.parts) == 2]
+    near = did_you_mean(name, (name.removesuffix(trained) + known for known in (*runs, *TORCHVISION, LITE)))
     return ValueError(
-        f"NETWORK = {name!r} is unknown.{hint} Allowed: the name of a run below {results}, as "
-        f"fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; {LITE}; {', '.join(TORCHVISION)}; or {UNTRAINED} and one "
-        "of these."
+        f"NETWORK = {name!r} is unknown.{near} Allowed: the name of a run below {results}, as "
+        f"fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; the folder of a train --folder; {LITE}; "
+        f"{', '.join(TORCHVISION)}; or {UNTRAINED} and one of these."
     )
 
 
-def _run(record: Path, draw: bool, results: str | Path, work: str | Path) -> tuple[nn.Module, str]:
-    unit, _ = weights.recorded(record)
+def _run(name: str, draw: bool, results: str | Path, work: str | Path) -> tuple[Unit, nn.Module, str]:
+    record, file = Path(results) / f"{name}.json", f"{weights.FOLDER}/{name}.safetensors"
+    ours = record.is_file()
+    unit = weights.recorded(record)[0] if ours else Unit.of(records.published(f"{name}.json")["configuration"])
     if draw:
-        seed_everything(unit.seed)
-        model, start = unit.build(), unit.configuration["temperature"]
-        if start is None:
-            return model, f"drawn from seed {unit.seed}, {_FITTED}"
-        set_temperature(model, start)
-        return model, f"drawn from seed {unit.seed}, temperature {start:g}, {_FITTED}"
-    published = Path(results) / weights.FOLDER / unit.data / f"{unit.name}.safetensors"
+        return unit, *_drawn(unit.build, unit.seed, unit.configuration["temperature"])
+    published = Path(results) / file
     if published.is_file():
-        return weights.built(published.read_bytes()), "published, in float16"
+        return unit, weights.built(published.read_bytes()), "published, in float16"
+    if not ours:
+        if file not in records.published_hashes():
+            raise FileNotFoundError(f"{file} does not come with this eamlib. {weights.again(unit)}")
+        return unit, weights.load(name), "published, in float16"
     try:
         state = weights.kept(record, work=work)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{published} does not exist, and {error}") from error
     model = unit.build()
     model.load_state_dict(state)
-    return model, "checkpoint of the run"
+    return unit, model, "checkpoint of the run"
+
+
+def _drawn(build: Callable[[], nn.Module], seed: int, temperature: float | None) -> tuple[nn.Module, str]:
+    seed_everything(seed)
+    model = build()
+    if temperature is None:
+        return model, f"drawn from seed {seed}, {_FITTED}"
+    set_temperature(model, temperature)
+    return model, f"drawn from seed {seed}, temperature {temperature:g}, {_FITTED}"
+
+
+def _folder(path: Path, draw: bool, images: str | None) -> tuple[nn.Module, str, data.ImageSet, tuple[Tensor, Tensor]]:
+    """What ``python -m eamlib train --folder`` left there."""
+    if not (path / NETWORK).is_file():
+        raise FileNotFoundError(
+            f"{path} holds no {NETWORK}, which `python -m eamlib train --folder {path}` writes after its first epoch."
+        )
+    about = json.loads((path / NETWORK).read_text(encoding="utf-8"))
+    shape = {name: about[name] for name in ("num_classes", "width_mult", "stem_stride")}
+    build = partial(create_model, about["model"], about["conv"], **shape)
+    if "path" not in about:
+        shown, load = _of_the_run(about["data"], images), data.load
+    elif about["size"] is None or images not in (None, "test"):
+        raise ValueError(f"NETWORK = '{path}' was trained on images of your own: allowed are --size and --images test.")
+    else:
+        load = partial(data.folder, size=about["size"])
+        shown = replace(load(about["path"], train=False), name=f"{about['data']} test")
+    statistics = weights.PIXEL_STATISTICS.get(about["data"]) or pixel_statistics(
+        load(about.get("path", about["data"]), train=True)
+    )
+    if draw:
+        return *_drawn(build, about["seed"], about["temperature"]), shown, statistics
+    found = checkpoint.latest(path)
+    if found is None:
+        raise FileNotFoundError(f"{path} holds no checkpoint that is whole.")
+    model = build()
+    model.load_state_dict(found.weights.get("average", found.weights["weights"]))
+    return model, found.path.name, shown, statistics
 
 
 def _of_the_run(name: str, images: str | None) -> data.ImageSet:

@@ -17,10 +17,11 @@ from eamlib import checkpoint, data, records
 from eamlib._extras import need
 from eamlib._loading import lines
 from eamlib.files import replace
-from eamlib.papers.units import SIZES, Unit
+from eamlib.papers.accuracy import TABLES
+from eamlib.papers.units import SIZES, Plan, Unit
 from eamlib.training import evaluate, pixel_statistics
 
-__all__ = ["PIXEL_STATISTICS", "load", "publish"]
+__all__ = ["PIXEL_STATISTICS", "again", "load", "publish"]
 
 FOLDER = "weights"  # below the results
 # Mean and standard deviation of the training images' pixels, for who has a network and not those images.
@@ -98,14 +99,41 @@ def kept(record: str | Path, *, work: str | Path = "runs") -> dict[str, Tensor]:
 
     Args and errors are those of :func:`publish`.
     """
+    record = Path(record)
     unit, content = recorded(record)
     folder = Path(work) / unit.data / unit.name
     found = checkpoint.latest(folder)
     if found is None:
-        raise FileNotFoundError(f"{folder} holds no checkpoint of {unit.name}: it is left there by reproduce --keep.")
+        results = record.absolute().parents[1]
+        raise FileNotFoundError(
+            f"{folder} holds no checkpoint of {unit.name}: it is left there by reproduce --keep. "
+            f"{again(unit, f'{results.name}-again')}"
+        )
     if found.state["history"] != content["history"]:
         raise ValueError(f"{found.path} is of another run than record = '{record}', or it is unfinished.")
     return found.weights.get("average", found.weights["weights"])
+
+
+def again(unit: Unit, results: str = "runs") -> str:
+    """How to train a run once more beside the record that there is, which stays, and keep its checkpoint.
+
+    Example:
+        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.accuracy import TABLES
+        >>> again(plan("smoke", width=0.25).unit(TABLES["pooling"].row("max"), seed=0))
+        'Train it once more: python -m eamlib reproduce pooling --row max --data digits --epochs 6 --width 0.25 ...'
+    """
+    plan = Plan("smoke", unit.data, unit.epochs, unit.seed + 1, unit.width_mult, unit.precision)
+    rows = ((table, row) for table in TABLES.values() for row in table.rows if plan.unit(row, unit.seed) == unit)
+    table, row = next(rows, (None, None))
+    if row is None:
+        return "No table has a row by which it could be trained once more."
+    precision = "" if unit.precision == "float32" else f" --precision {unit.precision}"
+    return (
+        f"Train it once more: python -m eamlib reproduce {table.name} --row {row.name} --data {unit.data} --epochs "
+        f"{unit.epochs} --width {unit.width_mult:g}{precision} --seeds {unit.seed + 1} --keep --results {results}. "
+        f"Its record is then {unit.path(results)}."
+    )
 
 
 def load(name: str) -> nn.Module:

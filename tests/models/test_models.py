@@ -208,7 +208,7 @@ def test_a_seed_fixes_the_channels_that_rcr_reads():
         ({"conv": "dynamic", "num_kernels": 0}, "num_kernels = 0"),
         ({"conv": "dynamic", "temperature": -1}, "temperature = -1"),
         ({"conv": "eam-rcr", "channels": 99}, "channels = 99 selects more than the 32 channels"),
-        ({"conv": "eam-rcr", "chanels": 4}, "option 'chanels' is unknown to conv = 'eam-rcr'"),
+        ({"conv": "eam-rcr", "chanels": 4}, "option 'chanels' is unknown to conv = 'eam-rcr'. Did you mean 'channels'"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

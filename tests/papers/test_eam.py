@@ -59,5 +59,18 @@ def test_command_prints_every_row(capsys):
     assert "14.27" in printed and "583.55" in printed and "misprint" in printed
 
 
+def test_a_narrow_terminal_shows_the_table_in_parts(capsys, monkeypatch):
+    assert main(["cost"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["cost"]) == 0
+    tables = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")[1:4]]
+    assert max(len(line) for table in tables for line in table) <= 80 < max(map(len, whole.splitlines()[2:5]))
+    for lines in zip(whole.splitlines()[3:], *(table[1:] for table in tables), strict=False):
+        whole_line, *parts = (line.split() for line in lines)
+        assert {*whole_line} == {word for part in parts for word in part}
+
+
 def test_the_example(table):
     examples.run("eamlib.papers.eam.cost_table")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
+from PIL import Image
 from torch import nn
 
 pytest.importorskip("accelerate")
@@ -179,6 +180,52 @@ def test_published_weights_come_first(run, tmp_path):
     assert published.origin == "published, in float16"
     for tensor, other in zip(published.model.parameters(), from_checkpoint.model.parameters(), strict=True):
         torch.testing.assert_close(tensor, other.half().float())
+
+
+def test_a_folder_that_train_wrote_is_measured_as_it_was_tested(tmp_path, monkeypatch, capsys):
+    load = data.load
+
+    def few(name, *, train=True, classes=None):
+        whole, count = load(name, train=train), 150 if train else 50
+        return replace(whole, images=whole.images[:count], labels=whole.labels[:count])
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", few)
+    arguments = ["--conv", "eam-rcr", "--width", "0.125", "--epochs", "2", "--temperature", "30", "--ema", "0.5"]
+    assert main(["train", "--data", "digits", *arguments, "--folder", "mine", "--device", "cpu"]) == 0
+    accuracy = json.loads((tmp_path / "mine" / "history.jsonl").read_text().splitlines()[-1])["test_accuracy"]
+    this = subject("mine")
+    assert (this.origin, this.images.name, len(this.images)) == ("epoch-0002.pt", "digits test", 50)
+    assert redundancy.measure(this, channels=[])["accuracy"] == pytest.approx(accuracy)
+    assert "drawn from seed 0, temperature 30" in subject("untrained/mine", count=8).origin
+    capsys.readouterr()
+    assert main(["redundancy", "mine", "--count", "8", "--channels", "0", "--device", "cpu"]) == 0
+    assert "mine (epoch-0002.pt), 8 images of digits test." in capsys.readouterr().out
+    (tmp_path / "mine" / "network.json").unlink()
+    assert main(["redundancy", "mine"]) == 2
+    assert "mine holds no network.json, which `python -m eamlib train --folder mine`" in capsys.readouterr().err
+
+
+def test_a_folder_trained_on_images_of_your_own(tmp_path, monkeypatch):
+    fruit = tmp_path / "fruit"
+    for colour in ("yellow", "blue"):
+        (fruit / colour).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (32, 32), colour).save(fruit / colour / f"{i}.png")
+    arguments = ["train", "--width", "0.125", "--epochs", "1", "--batch-size", "8", "--data", str(fruit)]
+    assert main([*arguments, "--size", "32", "--folder", str(tmp_path / "mine")]) == 0
+    this = subject(str(tmp_path / "mine"))
+    assert this.images.name == "fruit test" and this.images.images.shape == (4, 3, 32, 32)
+    with pytest.raises(ValueError, match="allowed are --size and --images test"):
+        subject(str(tmp_path / "mine"), images="sample")
+
+
+def test_a_published_name_is_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    this = subject("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=8)
+    assert this.origin == "published, in float16" and len(this.images) == 8
+    with pytest.raises(FileNotFoundError, match="does not come with this eamlib. Train it once more: python -m eamlib"):
+        subject("digits/mobilenet_v1-x0.25-static-e6-seed0")
 
 
 def test_the_untrained_network_is_the_one_that_training_began_with(run, tmp_path):

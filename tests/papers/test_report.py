@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import tiny
@@ -61,6 +62,32 @@ def test_without_records_there_is_a_table_of_the_paper_alone(tmp_path):
     assert "not run yet" in text and "not in the text that we hold" in text
     text = report.markdown(report.build(POOLING, Plan("smoke", "digits", 6), tmp_path))
     assert "| 93.61 (−0.38)   | 74.83 (+0.07)    | 76.37 (+0.43)" in text
+
+
+def test_no_interval_goes_beyond_what_an_accuracy_can_be(tmp_path):
+    write(tmp_path, accuracy={"dynamic": (99.0, 97.0), "avg": (1.0, 3.0)})
+    built = report.build(POOLING, PLAN, tmp_path)
+    assert built["rows"][0]["ours"]["high"] > 100 and built["rows"][1]["ours"]["low"] < 0
+    text = report.markdown(built)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[4:6]]
+    assert cells[0][5].endswith(" to 100.00") and cells[1][5].startswith("0.00 to ")
+    assert cells[1][8].startswith("−100.00 to ") and report.CUT in text
+    write(tmp_path / "others")
+    assert report.CUT not in report.markdown(report.build(POOLING, PLAN, tmp_path / "others"))
+
+
+def test_a_narrow_terminal_keeps_the_rows_and_ours_and_names_what_it_lacks(tmp_path):
+    write(tmp_path)
+    text = report.markdown(report.build(POOLING, PLAN, tmp_path))
+    assert report.fitted(text, 1000).splitlines()[2:6] == text.splitlines()[2:6]
+    for width in range(80, 300, 20):
+        fitted = report.fitted(text, width)
+        assert max(map(len, fitted.splitlines())) <= width
+        lost = " ".join(fitted.split()).partition("Left out for want of width: ")[2]
+        shown = [cell.strip() for cell in fitted.splitlines()[2].split("|")]
+        assert {"row", "ours, CIFAR-10"} <= {*shown}
+        for name in ("why it differs", "p", "difference"):
+            assert (name in shown) != (name in re.split(r"; |\.", lost))
 
 
 def test_a_table_has_one_precision_and_says_which(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -247,6 +248,61 @@ def test_the_command_trains_prints_and_saves_and_then_only_prints(folders, capsy
     assert command(folders, "pooling", seeds=2) == 0
     second = capsys.readouterr().out
     assert "trained" not in second and path.read_text(encoding="utf-8") in second
+
+
+def test_a_first_try_leaves_what_is_committed_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    results = tmp_path / "results" / "digits"
+    results.mkdir(parents=True)
+    options = ["--budget", "smoke", "--width", "0.25", "--epochs", "1", "--seeds", "1", "--device", "cpu"]
+    assert main(["reproduce", "pooling", "--row", "avg", *options]) == 0
+    record = replace(UNIT, epochs=1).path("runs")
+    assert files(tmp_path) == [
+        f"{record}",
+        "runs/tables/pooling-digits-smoke-x0.25-e1.json",
+        "runs/tables/pooling-digits-smoke-x0.25-e1.md",
+    ]
+    capsys.readouterr()
+    assert main(["reproduce", "pooling", "--row", "avg", *options, "--list"]) == 0
+    assert "1 of 1" in capsys.readouterr().out
+    # Of a plan what is committed counts as done.
+    seen = []
+    monkeypatch.setattr("eamlib.papers.protocol.read", lambda path: None)
+    monkeypatch.setattr("eamlib.papers.findings.markdown", str)
+    monkeypatch.setattr("eamlib.papers.findings.findings", lambda plan, results: seen.append(results) or {"plan": "a"})
+    monkeypatch.setattr("eamlib.papers.findings.save", lambda found, folder: folder)
+    assert main(["reproduce", "report"]) == 0
+    assert seen == ["results"]
+
+
+def test_the_way_to_a_checkpoint_of_a_recorded_run_is_named_and_leads_there(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("safetensors")
+    monkeypatch.chdir(tmp_path)
+    options = ["--row", "avg", "--budget", "smoke", "--width", "0.25", "--epochs", "1", "--seeds", "1"]
+    assert main(["reproduce", "pooling", *options]) == 0
+    record = replace(UNIT, epochs=1).path("runs")
+    before = record.read_bytes()
+    assert main(["publish", str(record)]) == 2
+    of_publish = capsys.readouterr().err
+    assert main(["reproduce", "pooling", *options, "--keep"]) == 0
+    printed = capsys.readouterr().out
+    assert "done before, and its checkpoint is gone" in printed and "trained" not in printed
+    [command] = {re.search(r"python -m eamlib (.*?)\. ", text)[1] for text in (of_publish, printed)}
+    assert main(command.split()) == 0
+    [again] = {re.search(r"Its record is then (\S+)\.\n", text)[1] for text in (of_publish, printed)}
+    assert main(["publish", again]) == 0
+    assert (tmp_path / again).is_file() and record.read_bytes() == before
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_a_table_is_no_wider(columns, folders, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert command(folders, "pooling", "--row", "avg") == 0
+    table = capsys.readouterr().out.partition("# Ding et al.")[2].rpartition("Saved as")[0]
+    assert max(map(len, table.splitlines())) <= columns and "Left out for want of width: why it differs" in table
+    saved = (folders["results"] / "tables" / "pooling-digits-smoke-x0.25-e1.md").read_text(encoding="utf-8")
+    assert "why it differs" in saved.splitlines()[2] and "EAM, maximum pooling" in table
 
 
 def test_shards_and_rows_do_their_part(folders, capsys):

@@ -1,0 +1,66 @@
+"""Measure how much the channels of a network repeat each other.
+
+Run a network over real images and say, layer by layer, how much its channels repeat each other: how strongly they
+correlate, how many would do, how many are dead; and how much of all of them a few channels tell, as EAM takes it. A
+minute or so on a CPU, and some more for every --channels.
+
+Networks: a run of `reproduce` by the name of its record below RESULTS or among those that come with the book, as
+fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; the folder of a `train --folder`; torchvision/mobilenet_v2,
+torchvision/resnet18 and others, whose weights are downloaded; efficientnet_lite0, whose weights are a Python package;
+and untrained/ before any of these, the same network before its training. A first try: redundancy
+fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0 --count 500 --channels 4
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from eamlib.commands import option, shared
+
+LESS_MEMORY = "Lower --count, or --channels."
+
+
+def arguments(parser: ArgumentParser) -> None:
+    option(parser, "network", "what is measured; see below", metavar="NETWORK")
+    option(
+        parser,
+        "--images",
+        "test, the images that the run was tested on; sample, the 2,000 of Fashion-MNIST or CIFAR-100 that come with "
+        "the book; or photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet (default: test, "
+        "or sample where the set is missing; photographs for networks of ImageNet)",
+    )
+    option(parser, "--count", "only the first so many images (default: all)", type=int)
+    channels = "how many channels tell of the others: 4, say; may be repeated (default: 2, 4 and 8); 0: leave it out"
+    option(parser, "--channels", channels, type=int, action="append")
+    option(parser, "--results", "where the records of runs are (default: results, then runs)", metavar="DIR")
+    shared(parser, "--work", "--device", "--json")
+
+
+def run(options: Namespace) -> None:
+    from eamlib import records
+    from eamlib.papers import redundancy
+    from eamlib.papers.subjects import UNTRAINED, subject
+    from eamlib.training import pick_device
+
+    device = pick_device(options.device)
+    if options.json:
+        records.refuse_existing(options.json)
+    where = records.provenance(device, "scikit-image", "scikit-learn")
+    channels = redundancy.COUNTS if options.channels is None else [n for n in options.channels if n != 0]
+    record = f"{options.network.removeprefix(UNTRAINED)}.json"
+    folders = (folder for folder in ("results", "runs") if Path(folder, record).is_file())
+    results = options.results or next(folders, "results")
+    found = subject(options.network, images=options.images, count=options.count, results=results, work=options.work)
+    print(f"{found.name} ({found.origin}), {len(found.images):,} images of {found.images.name}.", flush=True)
+    tables = redundancy.measure(found, channels=channels, device=device)
+    print(*redundancy.lines(tables), sep="\n")
+    if options.json:
+        configuration = {
+            "network": found.name,
+            "weights": found.origin,
+            "images": found.images.name,
+            "count": len(found.images),
+            "channels": list(channels),
+        }
+        records.write({"configuration": configuration, **redundancy.packed(tables), **where}, options.json)

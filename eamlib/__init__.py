@@ -7,13 +7,13 @@ they are used; packages such as ``eamlib.data`` load when they are first touched
 import importlib
 
 from eamlib import functional, layers
-from eamlib.budget import BUDGETS, Budget, announce, budget
-from eamlib.convert import convert
-from eamlib.cost import Cost, cost
-from eamlib.diagnostics import CollapseWarning, LayerAttention, diagnose
-from eamlib.fold import fold_batch_norm
-from eamlib.freeze import Frozen, freeze
+from eamlib.analysis.convert import convert
+from eamlib.analysis.cost import Cost, cost
+from eamlib.analysis.diagnose import CollapseWarning, LayerAttention, diagnose
+from eamlib.analysis.fold import fold_batch_norm
+from eamlib.analysis.freeze import Frozen, freeze
 from eamlib.models import create_model, list_models
+from eamlib.training.budgets import BUDGETS, Budget, announce, budget
 
 __version__ = "0.1.0"
 

@@ -16,7 +16,7 @@ import torch
 import eamlib
 from eamlib._checks import did_you_mean, one_of
 from eamlib.commands import bench, cost, publish, redundancy, reproduce, train
-from eamlib.lock import Busy
+from eamlib.training.lock import Busy
 
 COMMANDS = {
     "cost": cost,
@@ -103,7 +103,7 @@ def _threads(options: argparse.Namespace) -> Iterator[None]:
     before = torch.get_num_threads()
     on_disk = getattr(options, "data", None) is not None and getattr(options, "size", None) is None
     if on_disk:
-        from eamlib.data import IN_MEMORY
+        from eamlib.data.sets import IN_MEMORY
 
         on_disk = options.data not in IN_MEMORY
     if not (on_disk or options.command == "bench" or "OMP_NUM_THREADS" in os.environ):

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eamlib.augment import augment
+from eamlib.data.augmentation import augment
 
 
 def noise(*shape, dtype=torch.uint8):

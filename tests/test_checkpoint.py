@@ -8,7 +8,8 @@ import pickle
 import pytest
 import torch
 
-from eamlib import checkpoint, files
+from eamlib import _files as files
+from eamlib.training import checkpoint
 
 WEIGHTS = {"weights": {"a": torch.arange(6.0).view(2, 3), "n": torch.tensor(3)}}
 STATE = {"history": [{"epoch": 1, "loss": 0.5}], "generator": torch.Generator().get_state(), "none": None}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from eamlib import cifar, data
-from eamlib.data import ImageSet
+from eamlib import data
+from eamlib.data import ImageSet, cifar
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_order_is_that_of_the_content(folders, tmp_path):
 
 def test_images_are_decoded_once(folders, tmp_path, monkeypatch):
     first = load(tmp_path)
-    monkeypatch.setattr("eamlib.decoded.rgb", lambda path: pytest.fail(f"{path} is decoded again"))
+    monkeypatch.setattr("eamlib.data.decoded.rgb", lambda path: pytest.fail(f"{path} is decoded again"))
     assert torch.equal(load(tmp_path).images, first.images)
 
 

@@ -9,8 +9,7 @@ import sys
 import pytest
 import torch
 
-from eamlib import compiled, tiled
-from eamlib.functional import dynamic_conv2d
+from eamlib.functional import compiled, dynamic_conv2d, tiled
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from chromium import served
 from torch.utils.data import DataLoader
 
 from eamlib import data
-from eamlib.augment import augment
+from eamlib.data.augmentation import augment
 
 
 def test_digits_are_split_for_good():

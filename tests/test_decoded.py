@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eamlib.decoded import decoded, rgb
+from eamlib.data.decoded import decoded, rgb
 
 
 @pytest.mark.parametrize(

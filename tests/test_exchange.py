@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from eamlib.data import ImageSet
-from eamlib.exchange import EXCHANGES, Exchanged, exchange
 from eamlib.layers import DynamicConv2d
+from eamlib.training.exchanged import EXCHANGES, Exchanged, exchange
 
 
 class Reads(nn.Module):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import NOTEBOOKS
 
-from eamlib.exercises import CHECKS, QUIZZES, check, grade, quiz
-from eamlib.exercises._questions import choice, number
+from eamlib.book.exercises import CHECKS, QUIZZES, check, grade, quiz
+from eamlib.book.exercises._questions import choice, number
 from eamlib.functional import dynamic_conv2d
 
 
@@ -192,7 +192,7 @@ IN_A_NOTEBOOK = """
 import random
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from eamlib.exercises import quiz
+from eamlib.book.exercises import quiz
 
 InteractiveShell.instance()
 pages = set()

@@ -15,16 +15,17 @@ import torch
 from torch import nn
 
 import eamlib
-from eamlib import data, explore
-from eamlib.explore.channels import in_ten_thousandths
-from eamlib.explore.cost import CONSTANTS, ROWS, evaluate, rows
-from eamlib.explore.fragment import LIMIT, Choice, Explorer, Number
-from eamlib.explore.maps import Watched
+from eamlib import data
+from eamlib.analysis.watch import outputs_of
+from eamlib.book import weights
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention
-from eamlib.papers import weights
+from eamlib.plots import explore
+from eamlib.plots.explore.channels import in_ten_thousandths
+from eamlib.plots.explore.cost import CONSTANTS, ROWS, evaluate, rows
+from eamlib.plots.explore.fragment import LIMIT, Choice, Explorer, Number
+from eamlib.plots.explore.maps import Watched
 from eamlib.redundancy import Reading, measure, premise
 from eamlib.training import normalize
-from eamlib.watch import outputs_of
 
 
 class Tiny(nn.Sequential):
@@ -391,6 +392,6 @@ def test_an_explorer_of_your_own():
 
 def test_importing_it_takes_torch_alone():
     heavy = {"ipywidgets", "matplotlib", "fvcore", "sklearn"}
-    script = f"import sys, eamlib.explore; print(sorted({heavy} & set(sys.modules)))"
+    script = f"import sys, eamlib.plots.explore; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

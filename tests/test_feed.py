@@ -9,9 +9,9 @@ import tiny
 import torch
 
 from eamlib import create_model
-from eamlib.feed import feed, lost_workers_named, parts
-from eamlib.imagenet import ImageFolderSet
+from eamlib.data.imagenet import ImageFolderSet
 from eamlib.training import evaluate
+from eamlib.training.batches import feed, lost_workers_named, parts
 
 pytest.importorskip("torchvision")
 pytest.importorskip("accelerate")

@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from eamlib import files
+from eamlib import _files as files
 
 CONTENT = b"what was published\n" * 1000
 KNOWN = hashlib.sha256(CONTENT).hexdigest()

@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eamlib import tiled
-from eamlib.functional import STRATEGIES, dynamic_conv2d, fastest
+from eamlib.functional import STRATEGIES, dynamic_conv2d, fastest, tiled
 
 WAYS = [name for name in STRATEGIES if name != "loop"]
 ONE_GROUP = ("bmm", "tiled")  # and, for the second, depthwise layers
@@ -160,7 +159,7 @@ def test_every_sample_gets_its_own_kernel(strategy):
 def test_chunks_of_the_batch_change_nothing(monkeypatch):
     given = operands()
     expected = dynamic_conv2d(**given, strategy="bmm")
-    monkeypatch.setattr("eamlib.functional._CHUNK", 3 * given["weight"][0].numel() * 8)  # three samples, then one
+    monkeypatch.setattr("eamlib.functional.ways._CHUNK", 3 * given["weight"][0].numel() * 8)  # three samples, then one
     torch.testing.assert_close(dynamic_conv2d(**given, strategy="bmm"), expected)
 
 

@@ -5,7 +5,8 @@ import pytest
 import tiny
 import torch
 
-from eamlib import data, imagenet
+from eamlib import data
+from eamlib.data import imagenet
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("torchvision")

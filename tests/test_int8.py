@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eamlib import data
-from eamlib.papers import weights
+from eamlib.book import weights
 from eamlib.training import normalize
 
 MULTIPLY = ["Conv", "Gemm", "MatMul"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from eamlib import lock
-from eamlib.lock import Busy, hold
+from eamlib.training import lock
+from eamlib.training.lock import Busy, hold
 
 OWNER = """
 import os, sys, time
@@ -105,7 +105,7 @@ def test_a_lock_that_was_removed_is_noticed_and_the_next_ones_is_left_alone(tmp_
 
 def test_a_full_disk_keeps_nobody_out(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("eamlib.lock.socket", None)  # it cannot say who it is
+        patch.setattr("eamlib.training.lock.socket", None)  # it cannot say who it is
         with pytest.raises(AttributeError), hold(tmp_path / "lock"):
             pass
     with hold(tmp_path / "lock"):

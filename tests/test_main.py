@@ -8,11 +8,11 @@ import tiny
 import torch
 
 import eamlib
-from eamlib import imagenet
 from eamlib.__main__ import main
 from eamlib.commands.train import MACHINE, STEP
-from eamlib.lock import Busy
-from eamlib.recipe import Recipe
+from eamlib.data import imagenet
+from eamlib.training.lock import Busy
+from eamlib.training.recipe import Recipe
 
 pytest.importorskip("sklearn")
 
@@ -143,9 +143,9 @@ def test_want_of_memory_is_one_line_that_says_what_to_lower(fails, asked, monkey
     ("arguments", "called", "lower"),
     [
         (["cost"], "eamlib.papers.eam.cost_table", "What else runs here"),
-        (["reproduce", "report"], "eamlib.papers.findings.findings", "--workers"),
-        (["publish", "x"], "eamlib.papers.weights.publish", "What else runs here"),
-        (["redundancy", "untrained/torchvision/resnet18"], "eamlib.papers.subjects.subject", "--count"),
+        (["reproduce", "report"], "eamlib.book.findings.findings", "--workers"),
+        (["publish", "x"], "eamlib.book.weights.publish", "What else runs here"),
+        (["redundancy", "untrained/torchvision/resnet18"], "eamlib.book.subjects.subject", "--count"),
         (["bench", "memory"], "eamlib.bench.memory.measure", "--work"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -12,7 +12,7 @@ from conftest import NOTEBOOKS, ROOT
 from exercises import exercises
 from test_project import ADDRESS
 
-from eamlib.exercises import CHECKS, QUIZZES
+from eamlib.book.exercises import CHECKS, QUIZZES
 
 
 @cache

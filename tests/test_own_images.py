@@ -5,7 +5,7 @@ from PIL import Image
 
 from eamlib import create_model, data
 from eamlib.__main__ import main
-from eamlib.imagenet import ImageFolderSet
+from eamlib.data.imagenet import ImageFolderSet
 from eamlib.training import evaluate, fit, pixel_statistics
 
 
@@ -129,7 +129,7 @@ def test_images_may_have_any_number_of_channels(channels):
     model = create_model("mobilenet_v1", "eam-rcr", num_classes=2, width_mult=0.25, stem_stride=1, in_channels=channels)
     from functools import partial
 
-    from eamlib.augment import augment
+    from eamlib.data.augmentation import augment
 
     fit(model, images, images, epochs=1, batch_size=6, augment=partial(augment, pad=2), progress=False)
     assert 0 <= evaluate(model, images) <= 100 and model(torch.zeros(1, channels, 32, 32)).shape == (1, 2)

@@ -110,7 +110,7 @@ def test_what_is_alive_on_the_page_has_a_form_on_paper(soup):
 
 
 def test_a_quiz_is_asked_and_not_answered(soup):
-    asked = eamlib.exercises.QUIZZES["1.1"]
+    asked = eamlib.book.exercises.QUIZZES["1.1"]
     shown = [question.p.get_text() for question in soup.select(".questions > li")]
     assert shown == [question["question"] for question in asked]
     choices = [choice.get_text() for choice in soup.select(".choices li")]

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from eamlib import diagnose, plots
+from eamlib.analysis.watch import outputs_of
 from eamlib.layers import DynamicConv2d, channel_selection
 from eamlib.plots.attention import class_means, information
 from eamlib.redundancy import Reading, premise
-from eamlib.watch import outputs_of
 
 matplotlib.use("Agg")
 CLASSES = ("cat", "crane", "cow")

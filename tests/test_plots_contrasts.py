@@ -114,7 +114,7 @@ def test_the_words_can_be_read_on_their_ground():
 
 def test_the_pictures_take_what_the_library_finds():
     pytest.importorskip("scipy")
-    from eamlib.papers import claims
+    from eamlib.book import claims
     from eamlib.papers.statistics import improvement, paired
 
     assert list(_VERDICTS) == [claims.SETTLED, claims.BOUNDED, claims.NOT_TESTED]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from eamlib.recipe import Recipe
+from eamlib.training.recipe import Recipe
 
 
 def test_the_learning_rate_is_torchs_one_cycle():

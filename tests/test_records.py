@@ -12,7 +12,7 @@ import pytest
 import tiny
 from conftest import ROOT
 
-from eamlib import records
+from eamlib.papers import records
 from eamlib.papers.units import Unit
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import tables
 
-from eamlib import records
 from eamlib.bench import BENCHES
-from eamlib.papers import findings, protocol, redundancy, report
+from eamlib.book import findings, redundancy
+from eamlib.papers import protocol, records, report
 from eamlib.papers.units import Unit
 from eamlib.redundancy import STRENGTHS
 

@@ -1,6 +1,6 @@
 import pytest
 
-from eamlib.roofline import predict
+from eamlib.functional.roofline import predict
 
 
 def seconds(batch=32, channels=512, pixels=16, kernels=4, kernel_size=(1, 1), groups=1, **options):

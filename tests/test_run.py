@@ -15,9 +15,10 @@ import tiny
 import torch
 from torch import nn
 
-from eamlib import _loading, checkpoint, create_model
-from eamlib.lock import Busy
-from eamlib.training import pixel_statistics, seed_everything
+from eamlib import create_model
+from eamlib.training import checkpoint, pixel_statistics, seed_everything
+from eamlib.training import loading as _loading
+from eamlib.training.lock import Busy
 
 pytest.importorskip("accelerate")
 

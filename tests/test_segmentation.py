@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from eamlib import data, segmentation
+from eamlib import data
+from eamlib.data import segmentation
 
 pytest.importorskip("sklearn")
 

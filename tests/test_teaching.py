@@ -20,8 +20,8 @@ import pytest
 from conftest import NOTEBOOKS
 from exercises import CONFIG, KINDS, RUBRICS, BadSource, parse, read, students, teachers
 
-import eamlib.exercises
-from eamlib.exercises import QUIZZES, grade
+import eamlib.book.exercises
+from eamlib.book.exercises import QUIZZES, grade
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -116,13 +116,13 @@ def test_solution_passes_its_hidden_test_and_the_stub_does_not(path, exercise):
 
 CHEATS = {
     "the names of the notebook": "grade = check = print",
-    "the grader": "import eamlib.exercises as e\ne.grade = e.check = print",
-    "what it returns": "import eamlib.exercises as e\ne.Verdict = lambda *a: type('', (), {'passed': True})",
-    "its tables": "from eamlib.exercises import CHECKS, QUIZZES\nfor key in CHECKS: CHECKS[key] = lambda answer: None\n"
+    "the grader": "import eamlib.book.exercises as e\ne.grade = e.check = print",
+    "what it returns": "import eamlib.book.exercises as e\ne.Verdict = lambda *a: type('', (), {'passed': True})",
+    "its tables": "from eamlib.book.exercises import CHECKS, QUIZZES\nfor key in CHECKS: CHECKS[key] = lambda answer: None\n"
     "for questions in QUIZZES.values():\n  for question in questions: question['answers'][-1]['correct'] = True",
-    "a chapter's tables": "from eamlib.exercises import ch05\nfor key in ch05.CHECKS: ch05.CHECKS[key] = print",
-    "what the checks call": "from eamlib.exercises import _watch\n_watch.close = lambda *a: True",
-    "the module": "import sys, types\nsys.modules['eamlib.exercises'] = types.SimpleNamespace(grade=print)",
+    "a chapter's tables": "from eamlib.book.exercises import ch05\nfor key in ch05.CHECKS: ch05.CHECKS[key] = print",
+    "what the checks call": "from eamlib.book.exercises import _watch\n_watch.close = lambda *a: True",
+    "the module": "import sys, types\nsys.modules['eamlib.book.exercises'] = types.SimpleNamespace(grade=print)",
     "the module's place": "import eamlib, types\neamlib.exercises = types.SimpleNamespace(grade=print)",
 }
 
@@ -132,13 +132,13 @@ def library_to_spoil():
     """The exercises as a student's kernel imports them; afterwards those of the tests again."""
 
     def take_out():
-        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith("eamlib.exercises")}
+        return {name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith("eamlib.book.exercises")}
 
     kept = take_out()
     yield
     take_out()
     sys.modules.update(kept)
-    eamlib.exercises = kept["eamlib.exercises"]
+    eamlib.book.exercises = kept["eamlib.book.exercises"]
 
 
 @pytest.mark.parametrize("wrong", ["5.2", "5.3", "5.4"])
@@ -286,7 +286,7 @@ def test_a_class_is_marked_by_nbgrader(tmp_path):
     """Released, handed in and autograded with the commands of the teaching guide: five exercises, one of each fate."""
     path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
     notebook = deepcopy(solved(path))
-    imports = nbformat.v4.new_code_cell("import torch\n\nfrom eamlib.exercises import check", id="imports")
+    imports = nbformat.v4.new_code_cell("import torch\n\nfrom eamlib.book.exercises import check", id="imports")
     notebook.cells = [notebook.cells[0], imports, *(cell for cell in notebook.cells if "nbgrader" in cell.metadata)]
     shutil.copy(CONFIG, tmp_path)
     source = tmp_path / "source" / "week" / path.name
@@ -300,7 +300,7 @@ def test_a_class_is_marked_by_nbgrader(tmp_path):
     for id in "text-5-1", "answer-5-2", "answer-5-3":  # right, as far as tests can tell
         graded(submission, id).source = graded(notebook, id).source
     # Wrong, and not honest: neither another `check` nor another test may help. 5.5 stays blank.
-    dishonest = "fold = torch.nn.Conv2d\ncheck = print\nimport eamlib.exercises as e\ne.grade = e.check = print"
+    dishonest = "fold = torch.nn.Conv2d\ncheck = print\nimport eamlib.book.exercises as e\ne.grade = e.check = print"
     graded(submission, "answer-5-4").source = dishonest
     graded(submission, "test-5-4").source = "pass"
     folder = tmp_path / "submitted" / "ada" / "week"

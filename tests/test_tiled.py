@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import forward_ad
 
-from eamlib import tiled
+from eamlib.functional import tiled
 
 
 def operands(dtype=torch.double, batch=3, kernels=4, rows=26, columns=70, pixels=37):

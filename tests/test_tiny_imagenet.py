@@ -5,7 +5,8 @@ import pytest
 from chromium import served
 from PIL import Image
 
-from eamlib import data, tiny_imagenet
+from eamlib import data
+from eamlib.data import tiny_imagenet
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import tiny
 import torch
 from torch import nn
 
-from eamlib import checkpoint, create_model, data
+from eamlib import create_model, data
 from eamlib.data import ImageSet
-from eamlib.training import evaluate, fit, normalize, pick_device, pixel_statistics, seed_everything
+from eamlib.training import checkpoint, evaluate, fit, normalize, pick_device, pixel_statistics, seed_everything
 
 pytest.importorskip("sklearn")
 pytest.importorskip("accelerate")

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eamlib.watch import evaluating, joined, outputs_of, predictions, watch
+from eamlib.analysis.watch import evaluating, joined, outputs_of, predictions, watch
 
 
 def network():

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eamlib import imagenet
-from eamlib.data import ImageSet
+from eamlib.data import ImageSet, imagenet
 from eamlib.layers import DynamicConv2d, EAMAttention
 from eamlib.training import fit, seed_everything
 
@@ -109,7 +108,7 @@ def record(unit, *accuracy, **more):
 
 def kept(folder: str | Path):
     """All that the last checkpoint in ``folder`` holds, without the seconds, as plain values that == compares."""
-    from eamlib import checkpoint
+    from eamlib.training import checkpoint
 
     found = checkpoint.latest(folder)
     found.state["history"] = numbers(found.state["history"])

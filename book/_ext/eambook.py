@@ -36,7 +36,7 @@ from pybtex.database import parse_file
 from sphinx.util.logging import getLogger
 from traitlets.config import Config
 
-from eamlib import records
+from eamlib.papers import records
 
 # Whatever a chapter imports: another version may print another number.
 PACKAGES = (

@@ -12,7 +12,7 @@ from docutils import nodes
 from written import Written
 
 from eamlib import cost, create_model
-from eamlib.files import replace
+from eamlib._files import replace
 
 # Of each paper the rows: what a network is called and what builds it. Ding et al. count MobileNetV2 with an expansion
 # also where t = 1 (chapter 10).

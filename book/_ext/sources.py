@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from bs4 import BeautifulSoup
 
-from eamlib import create_model, data, records
-from eamlib.budget import BUDGETS
+from eamlib import create_model, data
+from eamlib.book import redundancy as measured
 from eamlib.papers import accuracy as accuracies
-from eamlib.papers import dynet, eam, units
-from eamlib.papers import redundancy as measured
+from eamlib.papers import dynet, eam, records, units
+from eamlib.training.budgets import BUDGETS
 
 RESULTS = Path(__file__).parents[2] / "results"
 KINDS: dict[str, str] = {}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from written import Written
 
-from eamlib import records
+from eamlib.papers import records
 
-# How a record names a processor: eamlib.records.device_name. Whatever else it names is a GPU.
+# How a record names a processor: eamlib.papers.records.device_name. Whatever else it names is a GPU.
 PROCESSOR = re.compile(r", \d+ threads?$")
 
 

@@ -16,12 +16,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eamlib import convert, cost, create_model
+from eamlib.analysis.watch import watch
+from eamlib.data.segmentation import iou
 from eamlib.functional import dynamic_conv2d
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, KernelAttention
 from eamlib.layers.convolution import static_conv
 from eamlib.models.mobilenet_v2 import InvertedResidual
-from eamlib.segmentation import iou
-from eamlib.watch import watch
 
 TEXT = Path(__file__).with_suffix(".md")
 FOLDER = Path(__file__).parents[2] / "_build" / "exam"

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import markers  # noqa: E402
 
-from eamlib.exercises import CHECKS, QUIZZES  # noqa: E402
+from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 CONFIG = Path(__file__).with_name("nbgrader_config.py")
@@ -74,8 +74,8 @@ RUBRICS = {
 # A hidden test reads the grader from its files: what a cell above may have put in its place is forgotten.
 AFRESH = """import sys
 
-[sys.modules.pop(module) for module in [*sys.modules] if module.startswith("eamlib.exercises")]
-from eamlib.exercises import grade
+[sys.modules.pop(module) for module in [*sys.modules] if module.startswith("eamlib.book.exercises")]
+from eamlib.book.exercises import grade
 """
 
 HEADING = re.compile(r"### Exercise (\d+)\.(\d+) \((\w+)\)")

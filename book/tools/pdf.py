@@ -25,7 +25,7 @@ import pikepdf
 import yaml
 from bs4 import BeautifulSoup, Tag
 
-from eamlib.exercises import QUIZZES
+from eamlib.book.exercises import QUIZZES
 
 ROOT = Path(__file__).parents[2]
 HTML = ROOT / "_build" / "html"

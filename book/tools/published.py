@@ -3,7 +3,7 @@
 from hashlib import sha256
 from pathlib import Path
 
-from eamlib.files import replace
+from eamlib._files import replace
 
 ROOT = Path(__file__).parents[2]
 LIST = ROOT / "eamlib" / "published.txt"

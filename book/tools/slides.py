@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import markers  # noqa: E402
 import uses  # noqa: E402
 
-from eamlib.exercises import QUIZZES  # noqa: E402
+from eamlib.book.exercises import QUIZZES  # noqa: E402
 
 TYPES = {
     "slide": "begins a slide",

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import prose  # noqa: E402
 
-from eamlib.files import replace  # noqa: E402
+from eamlib._files import replace  # noqa: E402
 
 
 def pages() -> list[Path]:

@@ -17,11 +17,11 @@ from torch import nn
 
 from eamlib._checks import one_of
 from eamlib._extras import installing
+from eamlib.analysis.watch import evaluating, watch
 from eamlib.bench.timing import MOST, Target, interleaved
-from eamlib.functional import STRATEGIES, dynamic_conv2d, fastest
+from eamlib.functional.ways import STRATEGIES, dynamic_conv2d, fastest
 from eamlib.layers.convolution import DepthwiseSeparable
 from eamlib.models import create_model
-from eamlib.watch import evaluating, watch
 
 KERNELS = 4
 NEAR = 1.15  # times the best strategy: as good

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eamlib.analysis.watch import watch
 from eamlib.bench.timing import MOST, Target, interleaved
 from eamlib.layers import DynamicConv2d
 from eamlib.models import create_model
-from eamlib.watch import watch
 
 NUM_CLASSES = 100
 NETWORKS = {

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import positive_int
+from eamlib.analysis.watch import evaluating
 from eamlib.bench.process import alone, peak
 from eamlib.bench.timing import MOST, Target, finish, interleaved
 from eamlib.models import create_model
 from eamlib.redundancy import Reading, premise
 from eamlib.redundancy import measure as measure_redundancy
-from eamlib.watch import evaluating
 
 SIZE, BATCH = 224, 16
 CHANNELS, MAP, MAPS_BATCH = 1024, 7, 100

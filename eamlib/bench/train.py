@@ -35,12 +35,12 @@ from torch.utils.data import DataLoader, Dataset
 from eamlib import data
 from eamlib._checks import one_of
 from eamlib._extras import need
-from eamlib.augment import augment
 from eamlib.bench.timing import MOST, Target, finish, in_rounds, summary
-from eamlib.data import ImageSet
-from eamlib.feed import InMemory, cores, feed
+from eamlib.data.augmentation import augment
+from eamlib.data.sets import ImageSet
 from eamlib.models import create_model
-from eamlib.training import fit, normalize, pixel_statistics
+from eamlib.training.batches import InMemory, cores, feed
+from eamlib.training.loop import fit, normalize, pixel_statistics
 
 WORKS = {"static": "static", "eam": "eam-rcr"}
 DATA = "fashion_mnist"

@@ -12,7 +12,7 @@ import sys
 from argparse import ArgumentParser
 from dataclasses import MISSING, fields
 
-from eamlib.recipe import Recipe
+from eamlib.training.recipe import Recipe
 
 SHARED = {
     "--device": {"text": "cpu, cuda, … (default: CUDA where there is one)"},
@@ -47,7 +47,7 @@ def shared(parser: ArgumentParser, *names: str) -> None:
 
 
 def of_recipe(parser: ArgumentParser, **texts: str) -> None:
-    """Declare options that set a field of :class:`eamlib.recipe.Recipe`, with its type and its default."""
+    """Declare options that set a field of :class:`eamlib.training.recipe.Recipe`, with its type and its default."""
     found = {field.name: field for field in fields(Recipe)}
     for name, text in texts.items():
         kind = {"int": int, "float": float, "str": str}[found[name].type.removesuffix(" | None")]

@@ -35,10 +35,11 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    from eamlib import bench, records
+    from eamlib import bench
     from eamlib._extras import need
     from eamlib.bench.timing import same_numerics
-    from eamlib.training import pick_device
+    from eamlib.papers import records
+    from eamlib.training.loop import pick_device
 
     module = bench.BENCHES[one_of("what", options.what, bench.BENCHES)]
     if options.what == "train":

@@ -38,10 +38,10 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    from eamlib import records
-    from eamlib.papers import redundancy
-    from eamlib.papers.subjects import UNTRAINED, subject
-    from eamlib.training import pick_device
+    from eamlib.book import redundancy
+    from eamlib.book.subjects import UNTRAINED, subject
+    from eamlib.papers import records
+    from eamlib.training.loop import pick_device
 
     device = pick_device(options.device)
     if options.json:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from eamlib._checks import one_of
 from eamlib.commands import of_recipe, option, shared, width
-from eamlib.lock import Busy
+from eamlib.training.lock import Busy
 
 LESS_MEMORY = (
     "Lower --workers, let fewer processes share the machine, or take another --device: the batch is the recipe's. What "
@@ -80,7 +80,8 @@ def run(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from eamlib.papers import findings, protocol
+    from eamlib.book import findings
+    from eamlib.papers import protocol
 
     found = findings.findings(protocol.read(options.plan), options.results)
     path = findings.save(found, Path(options.results) / "plans" / f"{found['plan']}-report")
@@ -172,8 +173,8 @@ def _how(options: Namespace) -> dict:
 def _train(options: Namespace, units: list, show: Callable[[], None] = lambda: None, **plan) -> None:
     """Train the share of ``units`` that is asked for, and then ``show`` what there is, before those that diverged, or
     that others have not yet ended, are an error."""
+    from eamlib.book.weights import again
     from eamlib.papers.reproduce import reproduce
-    from eamlib.papers.weights import again
 
     units = _share(options, units)
     place = {name: getattr(options, name) for name in ("results", "work", "device", "engine", "keep")}
@@ -195,9 +196,10 @@ def _train(options: Namespace, units: list, show: Callable[[], None] = lambda: N
 
 def _list(options: Namespace, rows: list, units: list) -> None:
     """Print what is done of ``rows``, (title, plan, rows of a table) each, as far as ``units`` has it."""
-    from eamlib import data, records
-    from eamlib.papers.forecast import Forecast
-    from eamlib.training import check_precision, pick_device
+    from eamlib import data
+    from eamlib.book.forecast import Forecast
+    from eamlib.papers import records
+    from eamlib.training.loop import check_precision, pick_device
 
     device = pick_device(options.device)
     check_precision(rows[0][1].precision, device)

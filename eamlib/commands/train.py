@@ -69,14 +69,15 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    from eamlib import budget, create_model, data, records
+    from eamlib import budget, create_model, data
     from eamlib._extras import need
-    from eamlib._loading import note
-    from eamlib.augment import augment
-    from eamlib.files import replace
+    from eamlib._files import replace
+    from eamlib.data.augmentation import augment
     from eamlib.models import own_conv
-    from eamlib.run import NETWORK
-    from eamlib.training import fit, pick_device, pixel_statistics, seed_everything
+    from eamlib.papers import records
+    from eamlib.training.loading import note
+    from eamlib.training.loop import fit, pick_device, pixel_statistics, seed_everything
+    from eamlib.training.run import NETWORK
 
     need("train", "accelerate", "tqdm")
     device = pick_device(options.device)
@@ -139,7 +140,8 @@ def run(options: Namespace) -> None:
 
 def _images(options: Namespace, name: str) -> tuple:
     """Images for training and for the test, the stem's stride for their size, and how they are augmented, if at all."""
-    from eamlib import data, imagenet
+    from eamlib import data
+    from eamlib.data import imagenet
 
     own = "/" in name or os.sep in name or (name not in data.DATASETS and os.path.isdir(name))
     if not own:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int
-from eamlib.functional import STRATEGIES, dynamic_conv2d
+from eamlib.functional.tiled import is_traced
+from eamlib.functional.ways import STRATEGIES, dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
 from eamlib.layers.geometry import ConvGeometry
 from eamlib.layers.leaf import leaf
-from eamlib.tiled import is_traced
 
 
 class DynamicConv2d(ConvGeometry):

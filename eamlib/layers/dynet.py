@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int
-from eamlib.functional import per_sample_conv2d
+from eamlib.functional.tiled import is_traced
+from eamlib.functional.ways import per_sample_conv2d
 from eamlib.layers.geometry import ConvGeometry
 from eamlib.layers.leaf import leaf
-from eamlib.tiled import is_traced
 
 FUSES = ("auto", "kernels", "maps")
 

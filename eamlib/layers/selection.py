@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import feature_maps, one_of, positive_int
-from eamlib.functional import has_channels_last
+from eamlib.functional.tiled import is_traced
+from eamlib.functional.ways import has_channels_last
 from eamlib.layers.leaf import leaf
-from eamlib.tiled import is_traced
 
 
 class _Selection(nn.Module):

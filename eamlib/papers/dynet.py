@@ -14,7 +14,7 @@ from functools import cache
 from itertools import product
 
 from eamlib._checks import one_of, positive_int
-from eamlib.cost import Cost, cost
+from eamlib.analysis.cost import Cost, cost
 from eamlib.models import create_model
 from eamlib.models.shufflenet_v2 import BLOCKS, STEM, stage_widths
 

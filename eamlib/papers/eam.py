@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eamlib.cost import Cost, cost
+from eamlib.analysis.cost import Cost, cost
 from eamlib.models import create_model
 
 NUM_CLASSES = 100  # the cost tables are for ImageNet100

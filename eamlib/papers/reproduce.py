@@ -1,7 +1,7 @@
 """Train what a table needs, run by run. Any run may be interrupted, and any may be done elsewhere.
 
 ``results`` takes a record a run, and a run that has its record is never done again. ``work`` takes its checkpoints
-while it is under way, and a lock (:mod:`eamlib.lock`). Both may lie on a disk that several machines share.
+while it is under way, and a lock (:mod:`eamlib.training.lock`). Both may lie on a disk that several machines share.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from tempfile import TemporaryFile
 import torch
 from torch import nn
 
-from eamlib import data, records
+from eamlib import data
 from eamlib._checks import one_of
 from eamlib._extras import need
-from eamlib.exchange import exchange
-from eamlib.feed import check_workers
-from eamlib.lock import Busy, hold
+from eamlib.papers import records
 from eamlib.papers.protocol import Protocol
+from eamlib.papers.records import pack
 from eamlib.papers.units import Unit
-from eamlib.records import pack
-from eamlib.training import check_precision, fit, pick_device, pixel_statistics, right_answers, seed_everything
+from eamlib.training.batches import check_workers
+from eamlib.training.exchanged import exchange
+from eamlib.training.lock import Busy, hold
+from eamlib.training.loop import check_precision, fit, pick_device, pixel_statistics, right_answers, seed_everything
 
 __all__ = ["Outcome", "reproduce", "run_unit"]
 
@@ -72,10 +73,10 @@ def run_unit(
 
     The record has ``configuration``, ``plan`` (where there is one), ``history`` (:func:`eamlib.training.fit`),
     ``images`` (of training and test), ``answers`` (which test images are classified correctly:
-    :func:`eamlib.records.pack`), ``exchange`` (of networks with a kernel attention on images in memory:
-    :func:`eamlib.exchange.exchange`),
+    :func:`eamlib.papers.records.pack`), ``exchange`` (of networks with a kernel attention on images in memory:
+    :func:`eamlib.training.exchanged.exchange`),
     ``images_per_second`` (training images, over training and test), ``how`` (where it is not empty) and
-    :func:`eamlib.records.provenance`. The last two speak for the process that finished it.
+    :func:`eamlib.papers.records.provenance`. The last two speak for the process that finished it.
 
     Raises:
         ValueError: if there is a record or a checkpoint of another configuration, the record is not of a whole run, or

@@ -15,13 +15,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eamlib import data, imagenet, records
+from eamlib import data
 from eamlib._checks import differences, one_of, positive_int, positive_number
-from eamlib.augment import augment
-from eamlib.budget import BUDGETS, budget
+from eamlib.data import imagenet
+from eamlib.data.augmentation import augment
 from eamlib.models import create_model
+from eamlib.papers import records
 from eamlib.papers.accuracy import OTHERWISE, Row
-from eamlib.recipe import PRECISIONS
+from eamlib.training.budgets import BUDGETS, budget
+from eamlib.training.recipe import PRECISIONS
 
 # How every row is trained. Neither paper's recipe for its images is in the text that we hold: these are the usual
 # values for CIFAR.
@@ -104,7 +106,7 @@ class Unit:
 
     @property
     def precision(self) -> str:
-        """Of :class:`eamlib.recipe.Recipe`."""
+        """Of :class:`eamlib.training.recipe.Recipe`."""
         return dict(self.changes).get("precision", "float32")
 
     @property

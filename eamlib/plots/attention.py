@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from eamlib._checks import one_of
 from eamlib._extras import need
-from eamlib.diagnostics import diagnosis
+from eamlib.analysis.diagnose import diagnosis
 from eamlib.redundancy import Premise
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def attention_over_training(
 
     Args:
         epochs: the epochs to show, in order: what every layer's attention ``[N, K]`` answered to the same N images, by
-            the layers' names, as :func:`eamlib.watch.outputs_of` gives it.
+            the layers' names, as :func:`eamlib.analysis.watch.outputs_of` gives it.
         labels: of the images, ``[N]``.
         classes: names.
         layer: the one to show by class; None takes the one with the most information at the end.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from eamlib._extras import need
 
 if TYPE_CHECKING:
-    from eamlib.cost import Cost
+    from eamlib.analysis.cost import Cost
 
 
 def lineage_steps(channels: int = 128, size: int = 28) -> list[tuple[str, str, Cost]]:
@@ -23,7 +23,7 @@ def lineage_steps(channels: int = 128, size: int = 28) -> list[tuple[str, str, C
     """
     from torch import nn
 
-    from eamlib.cost import cost
+    from eamlib.analysis.cost import cost
     from eamlib.layers import DepthwiseSeparable, conv_builder
 
     def block(conv: str) -> nn.Module:

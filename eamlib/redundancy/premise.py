@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import integer_within, one_of, positive_int
+from eamlib.analysis.watch import Batch
 from eamlib.layers.attention import EAMAttention
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.selection import SELECTIONS
 from eamlib.redundancy.measure import Layers, means, pick, run
 from eamlib.redundancy.statistics import CONSTANT, in_float64
-from eamlib.watch import Batch
 
 # In units of a standardised feature's variance. Which one a target gets, images decide that are not scored.
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)

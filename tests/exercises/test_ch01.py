@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eamlib.exercises import QUIZZES, check
-from eamlib.exercises.ch01 import _same_padding
+from eamlib.book.exercises import QUIZZES, check
+from eamlib.book.exercises.ch01 import _same_padding
 
 
 def right_answers(exercise):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import eamlib
-from eamlib.exercises import QUIZZES, check
-from eamlib.exercises.ch02 import _mobilenet_v1
+from eamlib.book.exercises import QUIZZES, check
+from eamlib.book.exercises.ch02 import _mobilenet_v1
 from eamlib.layers import DepthwiseSeparable
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import eamlib
-from eamlib.exercises import QUIZZES, check
+from eamlib.book.exercises import QUIZZES, check
 from eamlib.layers.convolution import static_conv
 from eamlib.models.mobilenet_v2 import InvertedResidual
 from eamlib.models.shufflenet_v2 import channel_shuffle

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eamlib import create_model
-from eamlib.exercises import QUIZZES, check
+from eamlib.book.exercises import QUIZZES, check
 
 
 def schedule(step, steps, maximum, warm_up, *, late=0, shape=lambda s: (1 - math.cos(math.pi * s)) / 2):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eamlib import create_model
-from eamlib.exercises import QUIZZES, check
+from eamlib.book.exercises import QUIZZES, check
 from eamlib.layers import DynamicConv2d
 
 

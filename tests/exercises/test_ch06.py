@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eamlib.exercises import QUIZZES, check
+from eamlib.book.exercises import QUIZZES, check
 from eamlib.layers import DyNetConv2d
 
 

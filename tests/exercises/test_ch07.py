@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from eamlib.exercises import QUIZZES, check
-from eamlib.roofline import predict
+from eamlib.book.exercises import QUIZZES, check
+from eamlib.functional.roofline import predict
 
 
 def right_number(exercise, question):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.redundancy import ChannelStatistics
 
 

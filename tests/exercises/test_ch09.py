@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.layers import DynamicConv2d, EAMAttention
 
 

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.layers import DynamicConv2d
 from eamlib.models import create_model
 

@@ -8,7 +8,7 @@ pytest.importorskip("scipy")
 
 from scipy import stats
 
-from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 
 
 def mcnemar(a, b, alternative="two-sided"):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eamlib import convert, freeze
-from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.layers import DynamicConv2d
 
 

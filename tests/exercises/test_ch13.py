@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eamlib.exercises import CHECKS, QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.layers import conv_builder
 from eamlib.models.resnet import resnet_features
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import tiny
 
-from eamlib import checkpoint
+from eamlib.training import checkpoint
 
 
 @pytest.fixture(scope="module")

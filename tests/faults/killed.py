@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
 
-from eamlib.run import Run
+from eamlib.training.run import Run
 
 for module in ("accelerate.utils", "numpy.random", "torch._dynamo", "tqdm"):
     __import__(module)  # here, or every child does

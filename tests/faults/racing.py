@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from eamlib import lock, records
+from eamlib.papers import records
+from eamlib.training import lock
 
 SECONDS = 0.15  # of a race
 

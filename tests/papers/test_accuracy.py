@@ -6,7 +6,7 @@ import torch
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, KernelAttention, UniformAttention
 from eamlib.papers.accuracy import OURS, TABLES
 from eamlib.papers.units import RECIPE, Plan
-from eamlib.recipe import Recipe
+from eamlib.training.recipe import Recipe
 
 PLAN = Plan("full", "cifar10", 200)
 ROWS = [(table, row) for table in TABLES.values() for row in table.rows]

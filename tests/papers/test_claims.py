@@ -3,10 +3,7 @@ import tiny
 
 pytest.importorskip("scipy")
 
-from eamlib import records
-from eamlib.papers import report
-from eamlib.papers.accuracy import TABLES
-from eamlib.papers.claims import (
+from eamlib.book.claims import (
     BETTER,
     BOUNDED,
     CLAIMS,
@@ -25,6 +22,8 @@ from eamlib.papers.claims import (
     judge,
     overall,
 )
+from eamlib.papers import records, report
+from eamlib.papers.accuracy import TABLES
 from eamlib.papers.statistics import Paired, equivalence, holm, improvement, paired, pooled, seeds_needed
 from eamlib.papers.units import Plan
 

@@ -8,10 +8,10 @@ import pytest
 import tiny
 import torch
 
+from eamlib.book.findings import findings, markdown, save
 from eamlib.papers import protocol
-from eamlib.papers.findings import findings, markdown, save
+from eamlib.papers.records import pack
 from eamlib.papers.units import Unit
-from eamlib.records import pack
 
 PLAN = Path(__file__).parents[2] / "results" / "plans" / "attention.json"
 OF_ROW = {"static": 42.0, "dynamic-uniform": 42.4, "dynamic": 44.0, "eam-rcr": 44.1, "eam-cgr": 41.0}

@@ -15,13 +15,14 @@ pytest.importorskip("accelerate")
 pytest.importorskip("safetensors")
 pytest.importorskip("sklearn")
 
-from eamlib import data, records
+from eamlib import data
 from eamlib import redundancy as library
 from eamlib.__main__ import main
+from eamlib.book import redundancy, weights
+from eamlib.book.subjects import Subject, subject
 from eamlib.layers import DynamicConv2d
-from eamlib.papers import redundancy, weights
+from eamlib.papers import records
 from eamlib.papers.reproduce import run_unit
-from eamlib.papers.subjects import Subject, subject
 from eamlib.papers.units import Unit
 
 UNIT = Unit("mobilenet_v1", "dynamic", 0.125, (), "digits", 1, 0)
@@ -158,7 +159,7 @@ def test_the_command_prints_and_records(run, tmp_path, capsys, monkeypatch):
     assert redundancy.published(NAME)["premise"] == unpacked["premise"]
 
     before = file.read_bytes()
-    monkeypatch.setattr("eamlib.papers.subjects.subject", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr("eamlib.book.subjects.subject", lambda *_, **__: pytest.fail("work was begun"))
     assert main(arguments) == 2
     assert "never overwritten" in capsys.readouterr().err and file.read_bytes() == before
 

@@ -6,8 +6,7 @@ import tiny
 
 pytest.importorskip("scipy")
 
-from eamlib import records
-from eamlib.papers import report
+from eamlib.papers import records, report
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.units import Plan
 

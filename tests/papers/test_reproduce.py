@@ -18,14 +18,15 @@ pytest.importorskip("sklearn")
 pytest.importorskip("tqdm")
 
 import eamlib.training
-from eamlib import data, records
+from eamlib import data
 from eamlib.__main__ import main
-from eamlib.lock import hold
+from eamlib.book.forecast import Forecast
+from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.forecast import Forecast
 from eamlib.papers.reproduce import Outcome, on_ray, reproduce, run_unit
 from eamlib.papers.units import Plan
 from eamlib.training import pick_device
+from eamlib.training.lock import hold
 
 PLAN = Plan("smoke", "digits", 2, 2, 0.25)
 POOLING = TABLES["pooling"]
@@ -88,7 +89,7 @@ def test_an_interrupted_unit_goes_on(folders, tmp_path, monkeypatch):
     run_unit(UNIT, **alone, device="cpu", progress=False, keep=True)
     assert (alone["work"] / "digits" / UNIT.name / "epoch-0002.pt").is_file()
     with monkeypatch.context() as patch:
-        tested, calls = eamlib.training._right_answers, iter((1, 2))
+        tested, calls = eamlib.training.loop._right_answers, iter((1, 2))
 
         def stopped_at_the_second(*arguments, **options):
             if next(calls) == 2:
@@ -268,9 +269,9 @@ def test_a_first_try_leaves_what_is_committed_as_it_is(tmp_path, monkeypatch, ca
     # Of a plan what is committed counts as done.
     seen = []
     monkeypatch.setattr("eamlib.papers.protocol.read", lambda path: None)
-    monkeypatch.setattr("eamlib.papers.findings.markdown", str)
-    monkeypatch.setattr("eamlib.papers.findings.findings", lambda plan, results: seen.append(results) or {"plan": "a"})
-    monkeypatch.setattr("eamlib.papers.findings.save", lambda found, folder: folder)
+    monkeypatch.setattr("eamlib.book.findings.markdown", str)
+    monkeypatch.setattr("eamlib.book.findings.findings", lambda plan, results: seen.append(results) or {"plan": "a"})
+    monkeypatch.setattr("eamlib.book.findings.save", lambda found, folder: folder)
     assert main(["reproduce", "report"]) == 0
     assert seen == ["results"]
 

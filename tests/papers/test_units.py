@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from eamlib import data, imagenet
+from eamlib import data
+from eamlib.data import imagenet
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.units import AUGMENT_FROM, SIZES, Plan, Unit, check, plan, shard
-from eamlib.recipe import Recipe
+from eamlib.training.recipe import Recipe
 
 EVERY_ROW = [row for table in TABLES.values() for row in table.rows]
 PLAN = Plan("smoke", "digits", 6)

@@ -12,14 +12,15 @@ pytest.importorskip("accelerate")
 pytest.importorskip("safetensors")
 pytest.importorskip("sklearn")
 
-from eamlib import data, records
+from eamlib import data
 from eamlib.__main__ import main
-from eamlib.checkpoint import latest
-from eamlib.papers import weights
+from eamlib.book import weights
+from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.reproduce import run_unit
 from eamlib.papers.units import Plan
 from eamlib.training import evaluate, pixel_statistics
+from eamlib.training.checkpoint import latest
 
 UNIT = Plan("smoke", "digits", 1, 1, 0.25).unit(TABLES["pooling"].row("max"), 0)
 RESULTS = Path(__file__).parents[2] / "results"

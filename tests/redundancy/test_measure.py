@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from eamlib import create_model
+from eamlib.analysis.watch import outputs_of
 from eamlib.layers import DynamicConv2d, DyNetConv2d
 from eamlib.redundancy import kernels, measure
-from eamlib.watch import outputs_of
 
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -1,0 +1,136 @@
+"""What the explorers of maps share: checked images, layers whose maps can be drawn, and maps as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eamlib._checks import integer_within, some_images
+from eamlib.analysis.watch import outputs_of
+from eamlib.plots.explore.fragment import Choice, encoded
+from eamlib.redundancy.measure import pick
+
+SIDE = 32  # pixels: what is larger is drawn smaller, for the page's sake
+BATCH = 250
+
+Layers = Sequence[str] | Mapping[str, str]
+
+
+class Watched:
+    """A network, images, and the maps of chosen layers, one image at a time.
+
+    Args:
+        model: in any mode.
+        images: ``[N, C, H, W]``, as the model takes them.
+        layers: names, or text to name.
+        shown: indices of the images that a static page offers.
+        names: a text an image.
+        side: which maps of a layer are meant, its ``"input"`` or its ``"output"``.
+
+    Raises:
+        ValueError: if there is no image, an index is out of range, there are not as many names as images, there is no
+            layer, a name is unknown, or a layer has no maps ``[B, C, H, W]``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        layers: Layers,
+        shown: Sequence[int],
+        names: Sequence[str] | None,
+        side: str,
+    ):
+        some_images("images", images)
+        if names is not None and len(names) != len(images):
+            raise ValueError(f"names has {len(names)} texts for {len(images)} images; allowed is one an image.")
+        if not shown or not layers:
+            raise ValueError(f"{'layers' if shown else 'shown'} is empty; at least one is needed.")
+        for index in shown:
+            integer_within("shown", index, 0, len(images) - 1)
+        self.model, self.images, self.side = model, images, side
+        self.shown, self.names = tuple(shown), names
+        wanted = dict(layers) if isinstance(layers, Mapping) else pick(model, layers)
+        self.layers = {text: layer if isinstance(layer, str) else text for text, layer in wanted.items()}
+        chosen = pick(model, list(self.layers.values()))
+        # One look at the first image: every layer of these classes that runs and has maps.
+        same = {
+            name: layer for name, layer in model.named_modules() if isinstance(layer, tuple(map(type, chosen.values())))
+        }
+        self.shapes = {}
+
+        def note(name: str, inputs: tuple, output: Any) -> Tensor:
+            maps = inputs[0] if side == "input" else output
+            if isinstance(maps, Tensor) and maps.dim() == 4:
+                self.shapes[name] = tuple(maps.shape[1:])
+            elif name in chosen:
+                found = f"of shape {list(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
+                raise ValueError(f"layers: the {side} of {name!r} is {found}; allowed is [B, C, H, W].")
+            return torch.zeros(1)
+
+        outputs_of(model, [images[:1]], same, note, before=side == "input")
+        self.maps = lru_cache(maxsize=64)(self._maps)
+
+    def image_control(self) -> Choice:
+        def text(index: int) -> str:
+            return f"{index}" if self.names is None else f"{index}: {self.names[index]}"
+
+        return Choice(
+            "image",
+            "Image",
+            {text(index): index for index in self.shown},
+            finer={text(index): index for index in range(len(self.images))},
+        )
+
+    def layer_control(self) -> Choice:
+        """The static form's layers come first: they may have texts of their own."""
+        mine = set(self.layers.values())
+        rest = {name: name for name in self.shapes if name not in mine}
+        return Choice("layer", "Layer", self.layers, finer=self.layers | rest)
+
+    def batches(self) -> list[Tensor]:
+        return list(self.images.split(BATCH))
+
+    def _maps(self, image: int, layer: str) -> Tensor:
+        """The maps ``[1, C, H, W]`` of one layer for one image."""
+        chosen = {layer: self.model.get_submodule(layer)}
+        return outputs_of(self.model, [self.images[image : image + 1]], chosen, before=self.side == "input")[layer]
+
+    def picture(self, image: int) -> dict[str, Any]:
+        """The image itself, from its least to its largest value."""
+        pixels = reduced(self.images[image : image + 1].float(), 2 * SIDE)[0]
+        grey = len(pixels) != 3 or bool((pixels == pixels[:1]).all())
+        pixels = pixels.mean(0, keepdim=True) if grey else pixels
+        return {"size": list(pixels.shape), "bytes": encoded(to_bytes(pixels.flatten())[0].view(pixels.shape))}
+
+    def drawn(self, image: int, layer: str) -> dict[str, Any]:
+        """All maps of a layer for one image, each in its own range, at most 32 pixels a side."""
+        maps = reduced(self.maps(image, layer), SIDE)[0]
+        return {"size": list(maps.shape), "bytes": encoded(to_bytes(maps.flatten(1))), "full": list(self.shapes[layer])}
+
+
+def reduced(maps: Tensor, side: int) -> Tensor:
+    """Maps ``[B, C, H, W]`` of at most ``side`` pixels a side, by averaging."""
+    height, width = maps.shape[2:]
+    scale = side / max(height, width, side)
+    if scale == 1:
+        return maps
+    return F.adaptive_avg_pool2d(maps, (max(1, round(scale * height)), max(1, round(scale * width))))
+
+
+def to_bytes(rows: Tensor, like: Tensor | None = None) -> Tensor:
+    """Rows of numbers ``[..., n]`` as uint8, 0 at each row's minimum and 255 at its maximum; constant rows are 0.
+
+    Args:
+        like: other rows whose ranges are taken instead.
+    """
+    rows = rows[None] if rows.dim() == 1 else rows
+    of = rows if like is None else like
+    low, high = of.amin(-1, keepdim=True), of.amax(-1, keepdim=True)
+    spread = (high - low).where(high > low, 1.0)
+    return ((rows - low) / spread * 255).round().clamp(0, 255).to(torch.uint8)

@@ -7,33 +7,29 @@ they are used; packages such as ``eamlib.data`` load when they are first touched
 import importlib
 
 from eamlib import functional, layers
+from eamlib._budget import BUDGETS, Budget, announce, budget
 from eamlib.analysis.convert import convert
 from eamlib.analysis.cost import Cost, cost
 from eamlib.analysis.diagnose import CollapseWarning, LayerAttention, diagnose
 from eamlib.analysis.fold import fold_batch_norm
 from eamlib.analysis.freeze import Frozen, freeze
 from eamlib.models import create_model, list_models
-from eamlib.training.budgets import BUDGETS, Budget, announce, budget
 
 __version__ = "0.1.0"
 
-_ON_TOUCH = (
-    "bench",
-    "data",
-    "exchange",
-    "exercises",
-    "explore",
-    "papers",
-    "plots",
-    "records",
-    "redundancy",
-    "training",
-)
+# What is imported when it is first touched, and from where.
+_ROOMS = ("bench", "data", "papers", "plots", "redundancy", "training")
+_ON_TOUCH = {name: f"eamlib.{name}" for name in _ROOMS} | {
+    "exchange": "eamlib.training.exchanged",
+    "exercises": "eamlib.book.exercises",
+    "explore": "eamlib.plots.explore",
+    "records": "eamlib.papers.records",
+}
 
 
 def __getattr__(name: str):
     if name in _ON_TOUCH:
-        return importlib.import_module(f"eamlib.{name}")
+        return importlib.import_module(_ON_TOUCH[name])
     raise AttributeError(f"module 'eamlib' has no attribute {name!r}")
 
 

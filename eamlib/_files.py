@@ -12,6 +12,11 @@ from tempfile import TemporaryDirectory
 from eamlib._extras import need
 
 
+def cache_folder() -> Path:
+    """Where data files lie unless another place is named: ``EAMLIB_DATA``, else ``~/.cache/eamlib``."""
+    return Path(os.environ.get("EAMLIB_DATA") or "~/.cache/eamlib").expanduser()
+
+
 def replace(path: str | Path, content: str | bytes | memoryview, *, existing: bool = True) -> None:
     """Write a file aside, bring it to the disk and rename it: no half of it is ever seen, whatever was there before.
 

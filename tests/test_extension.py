@@ -49,7 +49,7 @@ def test_the_same_build_has_the_same_cache(app):
     assert state_of(app) == state_of(app)
 
 
-@pytest.mark.parametrize("file", ["eamlib/layers.py", "eamlib/functional/tiled.c", "results/benchmarks/cpu.json"])
+@pytest.mark.parametrize("file", ["eamlib/layers.py", "eamlib/tiled.c", "results/benchmarks/cpu.json"])
 def test_a_change_of_what_pages_may_read_has_them_read_again(app, file):
     before, cache = state_of(app), cache_of(app)
     (app.srcdir / file).parent.mkdir(parents=True, exist_ok=True)
@@ -69,15 +69,15 @@ def test_what_no_page_reads_changes_nothing(app, file):
 LIBRARY = {
     "eamlib/__init__.py": "import importlib\nfrom eamlib.layers import conv\n",
     "eamlib/layers.py": "def conv():\n    from eamlib import tiled\n",
-    "eamlib/functional/tiled.py": "SOURCE = 'tiled.c'\n",
-    "eamlib/functional/tiled.c": "int tiled;\n",
-    "eamlib/papers/records.py": "def published(name):\n    return f'results/{name}', 'published.txt'\n",
+    "eamlib/tiled.py": "SOURCE = 'tiled.c'\n",
+    "eamlib/tiled.c": "int tiled;\n",
+    "eamlib/records.py": "def published(name):\n    return f'results/{name}', 'published.txt'\n",
     "eamlib/published.txt": "0\n",
-    "eamlib/weights.py": "from eamlib.papers.records import published\n\nFOLDER = 'weights'\n",
-    "eamlib/exercises/__init__.py": "from eamlib.book.exercises import ch01, ch02\n",
-    "eamlib/exercises/ch01.py": "",
-    "eamlib/exercises/ch02.py": "from eamlib import segmentation\n",
-    "eamlib/data/segmentation.py": "",
+    "eamlib/weights.py": "from eamlib.records import published\n\nFOLDER = 'weights'\n",
+    "eamlib/book/exercises/__init__.py": "from eamlib.book.exercises import ch01, ch02\n",
+    "eamlib/book/exercises/ch01.py": "",
+    "eamlib/book/exercises/ch02.py": "from eamlib import segmentation\n",
+    "eamlib/segmentation.py": "",
     "eamlib/__main__.py": "from eamlib import bench\n",
     "eamlib/bench.py": "",
     "eamlib/README.md": "",
@@ -86,7 +86,7 @@ LIBRARY = {
     "results/digits/run.json": "{}",
     "results/weights/digits/net.safetensors": "",
 }
-ALWAYS = {"eamlib/__init__.py", "eamlib/layers.py", "eamlib/functional/tiled.py", "eamlib/functional/tiled.c"}
+ALWAYS = {"eamlib/__init__.py", "eamlib/layers.py", "eamlib/tiled.py", "eamlib/tiled.c"}
 
 
 @pytest.fixture
@@ -102,24 +102,24 @@ def library(tmp_path):
     [
         (["import eamlib"], set()),
         (["%matplotlib inline\nimport torch", "from eamlib.layers import conv"], set()),
-        (["import eamlib", "eamlib.data.segmentation.iou"], {"eamlib/data/segmentation.py"}),
+        (["import eamlib", "eamlib.segmentation.iou"], {"eamlib/segmentation.py"}),
         (["!python -m eamlib cost"], {"eamlib/__main__.py", "eamlib/bench.py"}),
         (
             ["from eamlib.book.exercises import check", 'check("1.2", ...)'],
-            {"eamlib/exercises/__init__.py", "eamlib/exercises/ch01.py"},
+            {"eamlib/book/exercises/__init__.py", "eamlib/book/exercises/ch01.py"},
         ),
         (
             ["from eamlib.book.exercises import check", 'check("2.3", ...)'],
-            {"eamlib/exercises/__init__.py", "eamlib/exercises/ch02.py", "eamlib/data/segmentation.py"},
+            {"eamlib/book/exercises/__init__.py", "eamlib/book/exercises/ch02.py", "eamlib/segmentation.py"},
         ),
-        (["from eamlib import records", "data = 'digits'"], {"eamlib/papers/records.py"}),
+        (["from eamlib import records", "data = 'digits'"], {"eamlib/records.py"}),
         (
             ["from eamlib import records", 'records.published("tables/tricks.json")'],
-            {"eamlib/papers/records.py", "results/tables/tricks.json"},
+            {"eamlib/records.py", "results/tables/tricks.json"},
         ),
         (
             ["from eamlib import weights"],
-            {"eamlib/weights.py", "eamlib/papers/records.py", "results/weights/digits/net.safetensors"},
+            {"eamlib/weights.py", "eamlib/records.py", "results/weights/digits/net.safetensors"},
         ),
         (
             ["from eamlib import layers", 'next((root / "results" / "digits").glob("*"))'],
@@ -143,10 +143,14 @@ def test_a_chapter_uses_its_own_part_of_the_library():
         return uses.uses(["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"], ROOT)
 
     of_ten, of_thirteen = used("10"), used("13")
-    assert {"eamlib/exercises/ch10.py", "eamlib/models/mobilenet_v1.py", "eamlib/functional/tiled.c"} <= of_ten.keys()
+    assert {
+        "eamlib/book/exercises/ch10.py",
+        "eamlib/models/mobilenet_v1.py",
+        "eamlib/functional/tiled.c",
+    } <= of_ten.keys()
     assert not any(name.startswith(("results/", "eamlib/bench/", "eamlib/training")) for name in of_ten)
-    assert {"eamlib/exercises/ch13.py", "eamlib/data/segmentation.py"} <= of_thirteen.keys()
-    assert "eamlib/data/segmentation.py" not in of_ten and "eamlib/exercises/ch10.py" not in of_thirteen
+    assert {"eamlib/book/exercises/ch13.py", "eamlib/data/segmentation.py"} <= of_thirteen.keys()
+    assert "eamlib/data/segmentation.py" not in of_ten and "eamlib/book/exercises/ch10.py" not in of_thirteen
 
 
 @pytest.fixture
@@ -181,11 +185,11 @@ def changed(path, text):
         (lambda root: changed(root / "eamlib" / "README.md", "new"), "0 of 2 notebooks run."),
         (
             lambda root: changed(root / "eamlib" / "records.py", "# new"),
-            "1 of 2 notebooks run: 02_records (changed: eamlib/papers/records.py).",
+            "1 of 2 notebooks run: 02_records (changed: eamlib/records.py).",
         ),
         (
             lambda root: changed(root / "eamlib" / "layers.py", "# new"),
-            "2 of 2 notebooks run: 01_layers, 02_records (changed: eamlib/layers.py, eamlib/functional/tiled.c, eamlib/functional/tiled.py).",
+            "2 of 2 notebooks run: 01_layers, 02_records (changed: eamlib/layers.py, eamlib/tiled.c, eamlib/tiled.py).",
         ),
         (
             lambda root: nbformat.write(

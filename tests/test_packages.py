@@ -38,9 +38,9 @@ def test_the_import_is_light():
     assert run(f"import sys, eamlib; print([name for name in {HEAVY} if name in sys.modules])").strip() == "[]"
 
 
-@pytest.mark.parametrize("name", eamlib._ON_TOUCH)
-def test_every_package_that_is_named_is_there(name):
-    assert getattr(eamlib, name).__name__ == f"eamlib.{name}"
+@pytest.mark.parametrize(("name", "module"), eamlib._ON_TOUCH.items())
+def test_every_package_that_is_named_is_there(name, module):
+    assert getattr(eamlib, name).__name__ == module
 
 
 def test_another_name_is_an_attribute_error():

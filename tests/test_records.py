@@ -12,6 +12,7 @@ import pytest
 import tiny
 from conftest import ROOT
 
+from eamlib import _assets
 from eamlib.papers import records
 from eamlib.papers.units import Unit
 
@@ -125,8 +126,8 @@ def test_installed_in_somebodys_repository_it_does_not_carry_their_commit(monkey
     package.mkdir(parents=True)
     installed = SimpleNamespace(metadata=Message(), version="1.2.3", read_text={"direct_url.json": None}.get)
     installed.metadata["Project-URL"] = "Repository, https://github.com/some/book"
-    monkeypatch.setattr(records, "distribution", lambda name: {"eamlib": installed}[name])
-    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
+    monkeypatch.setattr(_assets, "distribution", lambda name: {"eamlib": installed}[name])
+    monkeypatch.setattr(records, "__file__", str(package / "papers" / "records.py"))
     assert records.provenance("cpu")["commit"] == "v1.2.3"
     (tmp_path / ".venv" / "site" / ".git").symlink_to(tmp_path / ".git")  # as in our own checkout
     assert records.provenance("cpu")["commit"].removesuffix("-dirty") != "v1.2.3"
@@ -148,8 +149,8 @@ def test_an_installed_library_fetches_what_was_published_with_it(origin, ref, mo
     urls["Project-URL"] = "Repository, https://github.com/some/book"
     urls["Project-URL"] = "Other, https://example.com"
     installed = SimpleNamespace(metadata=urls, version="1.2.3", read_text={"direct_url.json": origin}.get)
-    monkeypatch.setattr(records, "distribution", lambda name: {"eamlib": installed}[name])
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "site" / "eamlib" / "records.py"))
+    monkeypatch.setattr(_assets, "distribution", lambda name: {"eamlib": installed}[name])
+    monkeypatch.setattr(_assets, "__file__", str(tmp_path / "site" / "eamlib" / "_assets.py"))
     monkeypatch.setenv("EAMLIB_DATA", str(tmp_path / "kept"))
     (tmp_path / "site" / "eamlib").mkdir(parents=True)
     (tmp_path / "site" / "eamlib" / "published.txt").write_text("other.json beef\nset/run.json f00d\n")
@@ -160,7 +161,7 @@ def test_an_installed_library_fetches_what_was_published_with_it(origin, ref, mo
         path.parent.mkdir(parents=True)
         path.write_text('{"a": 1}')
 
-    monkeypatch.setattr(records, "fetch", fetch)
+    monkeypatch.setattr(_assets, "fetch", fetch)
     assert records.published("set/run.json") == {"a": 1}
     url = f"https://raw.githubusercontent.com/some/book/{ref}/results/set/run.json"
     assert asked == [(url, "f00d", tmp_path / "kept" / "published" / ref / "set" / "run.json")]
@@ -170,8 +171,8 @@ def test_an_installed_library_fetches_what_was_published_with_it(origin, ref, mo
 
 
 def test_a_checkout_reads_its_own_records(monkeypatch, tmp_path):
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "eamlib" / "records.py"))
-    monkeypatch.setattr(records, "fetch", lambda *_: pytest.fail("it is there"))
+    monkeypatch.setattr(_assets, "__file__", str(tmp_path / "eamlib" / "_assets.py"))
+    monkeypatch.setattr(_assets, "fetch", lambda *_: pytest.fail("it is there"))
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "here.json").write_text('{"b": 2}')
     assert records.published("here.json") == {"b": 2}
@@ -180,7 +181,7 @@ def test_a_checkout_reads_its_own_records(monkeypatch, tmp_path):
 def test_the_list_of_what_is_published_is_that_of_the_results():
     """Else an installed library could not fetch it: `make numbers` writes the list."""
     assert published.LIST.read_text(encoding="utf-8") == published.listed(ROOT / "results")
-    assert {"images/cifar100-test-2000.webp", "redundancy/efficientnet_lite0.json"} <= records.published_hashes().keys()
+    assert {"images/cifar100-test-2000.webp", "redundancy/efficientnet_lite0.json"} <= _assets.published_hashes().keys()
 
 
 def test_pages_and_pictures_are_not_fetched(tmp_path):

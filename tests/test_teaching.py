@@ -118,7 +118,7 @@ CHEATS = {
     "the names of the notebook": "grade = check = print",
     "the grader": "import eamlib.book.exercises as e\ne.grade = e.check = print",
     "what it returns": "import eamlib.book.exercises as e\ne.Verdict = lambda *a: type('', (), {'passed': True})",
-    "its tables": "from eamlib.book.exercises import CHECKS, QUIZZES\nfor key in CHECKS: CHECKS[key] = lambda answer: None\n"
+    "its tables": "from eamlib.book.exercises import CHECKS, QUIZZES\nfor key in CHECKS: CHECKS[key] = lambda _: None\n"
     "for questions in QUIZZES.values():\n  for question in questions: question['answers'][-1]['correct'] = True",
     "a chapter's tables": "from eamlib.book.exercises import ch05\nfor key in ch05.CHECKS: ch05.CHECKS[key] = print",
     "what the checks call": "from eamlib.book.exercises import _watch\n_watch.close = lambda *a: True",

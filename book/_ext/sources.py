@@ -14,10 +14,10 @@ import torch
 from bs4 import BeautifulSoup
 
 from eamlib import create_model, data
+from eamlib._budget import BUDGETS
 from eamlib.book import redundancy as measured
 from eamlib.papers import accuracy as accuracies
 from eamlib.papers import dynet, eam, records, units
-from eamlib.training.budgets import BUDGETS
 
 RESULTS = Path(__file__).parents[2] / "results"
 KINDS: dict[str, str] = {}

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from IPython.core.inputtransformer2 import TransformerManager
 
 KEY = "uses"
-CHAPTER = re.compile(r"eamlib\.exercises\.ch(\d+)")
+CHAPTER = re.compile(r"eamlib\.book\.exercises\.ch(\d+)")
 # By these names `results/` is read: the functions of eamlib.papers.records, and the folder itself.
 READERS = {"published", "published_bytes", "results"}
 # What an installed library holds downloads to; a checkout reads its own records, and no digest of theirs.

@@ -35,7 +35,7 @@ def names_of(model: nn.Module, layer: nn.Module) -> str:
 def watch_mixtures(
     model: nn.Module, layers: dict[str, DynamicConv2d | DyNetConv2d]
 ) -> Iterator[dict[str, list[Tensor]]]:
-    """:func:`eamlib.analysis.watch.watch`, noting the attention ``[B, K]`` or DyNet's coefficients ``[B, O · g]`` of a call.
+    """:func:`eamlib.analysis.watch.watch`, noting the attention ``[B, K]`` or DyNet's coefficients ``[B, O · g]``.
 
     Args:
         layers: of ``model``, by name.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib import data
+from eamlib._assets import published_bytes
 from eamlib._extras import need
 from eamlib._files import replace
 from eamlib.papers import records
@@ -147,7 +148,7 @@ def load(name: str) -> nn.Module:
     Its input is ``[B, 3, 32, 32]``, normalised with :func:`eamlib.training.pixel_statistics` of the training images.
 
     Raises:
-        FileNotFoundError: if it is not in this checkout and cannot be fetched: :func:`eamlib.papers.records.published_bytes`
+        FileNotFoundError: if it is not in this checkout and cannot be fetched: ``eamlib._assets.published_bytes``
             says from where.
 
     Example:
@@ -158,7 +159,7 @@ def load(name: str) -> nn.Module:
         torch.Size([4, 10])
     """
     need("reproduce", "safetensors")  # before the file is fetched
-    return built(records.published_bytes(f"{FOLDER}/{name}.safetensors"))
+    return built(published_bytes(f"{FOLDER}/{name}.safetensors"))
 
 
 def built(binary: bytes) -> nn.Module:

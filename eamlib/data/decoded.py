@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,12 +13,7 @@ import torch
 from torch import Tensor
 
 from eamlib._extras import need
-from eamlib._files import aside
-
-
-def cache_folder() -> Path:
-    """Where data files lie unless another place is named: ``EAMLIB_DATA``, else ``~/.cache/eamlib``."""
-    return Path(os.environ.get("EAMLIB_DATA") or "~/.cache/eamlib").expanduser()
+from eamlib._files import aside, cache_folder
 
 
 def decoded(
@@ -27,9 +21,9 @@ def decoded(
 ) -> Tensor:
     """The pixels of image files, uint8 ``[N, 3, size, size]``, in the order of ``files``.
 
-    They are decoded at the first call and kept below :func:`cache_folder`, under ``name`` and a digest of the files'
-    paths, sizes and times: whatever changes among them, they are decoded anew. Where nothing can be kept, the disk
-    being full or the folder read-only, they are decoded at every call.
+    They are decoded at the first call and kept below :func:`eamlib._files.cache_folder`, under ``name`` and a digest of
+    the files' paths, sizes and times: whatever changes among them, they are decoded anew. Where nothing can be kept,
+    the disk being full or the folder read-only, they are decoded at every call.
 
     Args:
         name: of the set; what is kept is named after it.

@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from eamlib._assets import published_bytes
 from eamlib._checks import integer_within, one_of, positive_int
 from eamlib._extras import need
-from eamlib._files import fetch
+from eamlib._files import cache_folder, fetch
 from eamlib.data import cifar, imagenet, own_images, tiny_imagenet
-from eamlib.data.decoded import cache_folder, decoded, rgb
-from eamlib.papers import records
+from eamlib.data.decoded import decoded, rgb
 
 __all__ = [
     "AUGMENTATIONS",
@@ -160,7 +160,8 @@ def folder(
         seed: of the split.
 
     Returns:
-        An :class:`ImageSet`, or with ``size=None`` an :class:`eamlib.data.imagenet.ImageFolderSet`, named after the folder.
+        An :class:`ImageSet`, or with ``size=None`` an :class:`eamlib.data.imagenet.ImageFolderSet`, named after the
+        folder.
 
     Raises:
         FileNotFoundError: if ``path`` is no folder, or has one half of a split alone.
@@ -200,7 +201,7 @@ def sample(name: str = "fashion_mnist") -> ImageSet:
     Raises:
         ValueError: if the name is another.
         FileNotFoundError: if they are not in this checkout and cannot be fetched:
-            :func:`eamlib.papers.records.published_bytes` says from where.
+            ``eamlib._assets.published_bytes`` says from where.
 
     Example:
         >>> garments = sample()
@@ -212,10 +213,10 @@ def sample(name: str = "fashion_mnist") -> ImageSet:
     """
     one_of("name", name, SAMPLES)
     if name == "fashion_mnist":
-        with np.load(io.BytesIO(records.published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
+        with np.load(io.BytesIO(published_bytes("images/fashion_mnist-test-2000.npz"))) as file:
             return _garments(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
-    about = json.loads(records.published_bytes(f"images/{name}-test-2000.json"))
-    mosaic = torch.from_numpy(rgb(io.BytesIO(records.published_bytes(f"images/{name}-test-2000.webp"))).copy())
+    about = json.loads(published_bytes(f"images/{name}-test-2000.json"))
+    mosaic = torch.from_numpy(rgb(io.BytesIO(published_bytes(f"images/{name}-test-2000.webp"))).copy())
     tiles = mosaic.unflatten(1, (-1, 32)).unflatten(0, (-1, 32)).permute(0, 2, 4, 1, 3)  # [row, column, 3, 32, 32]
     return ImageSet(name, tiles.flatten(0, 1).contiguous(), torch.tensor(about["labels"]), tuple(about["classes"]))
 

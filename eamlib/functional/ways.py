@@ -50,8 +50,8 @@ def dynamic_conv2d(
             ``"chunked"`` does that for a few samples at a time, so many as stay in a CPU's cache.
             ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
             ``groups=1`` only.
-            ``"tiled"`` does the same without writing a mixed kernel to memory, in C: see ``eamlib.functional.tiled``. It also
-            convolves depthwise, plane by plane. On a CPU in float32 and float64, where there is a C compiler.
+            ``"tiled"`` does the same without writing a mixed kernel to memory, in C (``eamlib.functional.tiled``). It
+            also convolves depthwise, plane by plane. On a CPU in float32 and float64, where there is a C compiler.
             ``"fuse"`` runs K static convolutions over the batch at once and mixes their outputs.
             ``"concat"`` scales the input by each of the K weights, lays the copies along the channels and runs one
             static convolution: K times the multiplications, but no kernel a sample.
@@ -319,7 +319,7 @@ def fastest(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> str:
-    """The strategy that ``"auto"`` takes: of those that can run, the one that :mod:`eamlib.functional.roofline` predicts fastest.
+    """The strategy that ``"auto"`` takes: of those that can run, the fastest by :mod:`eamlib.functional.roofline`.
 
     Never ``"loop"``, which the others are tested against. In a graph that is being traced the choice must not look at
     the batch: to compile it is ``"tiled"`` where that can run; elsewhere ``"bmm"`` for one group and ``"fuse"`` for

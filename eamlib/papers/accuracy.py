@@ -35,8 +35,8 @@ class Row:
             where the row is ours.
         baseline: the name of the row in this table that it is compared with; None for a baseline.
         changes: what is other than usual in the recipe (:mod:`eamlib.papers.units`), by the names of
-            :class:`eamlib.training.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off, and off
-            where it is on.
+            :class:`eamlib.training.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off,
+            and off where it is on.
 
     Example:
         >>> row = TABLES["channels"].row("n2")

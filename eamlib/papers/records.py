@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eamlib._files import fetch, replace
-from eamlib.data.decoded import cache_folder
+from eamlib._assets import published_bytes, source
+from eamlib._files import replace
 
 # What a number of a history may be at most; the least is 0.
 _MOST = {"loss": 1e9, "train_accuracy": 100, "test_accuracy": 100, "seconds": 1e9}
@@ -207,7 +207,7 @@ def unpack(record: dict) -> np.ndarray:
 def published(name: str) -> dict:
     """Read a record that comes with the book.
 
-    Args and errors are those of :func:`published_bytes`.
+    Args and errors are those of :func:`eamlib._assets.published_bytes`.
 
     Example:
         >>> record = published("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0.json")
@@ -215,58 +215,6 @@ def published(name: str) -> dict:
         ('mobilenet_v1', 5)
     """
     return json.loads(published_bytes(name))
-
-
-def published_bytes(name: str) -> bytes:
-    """Read a file that comes with the book.
-
-    A checkout reads its own ``results/``. Elsewhere the file is fetched, once, from the repository as it was when this
-    library was made: at the commit that pip installed from, as on Colab, else at the tag of the version, ``v0.1.0``.
-    It must have the SHA-256 that the library's ``published.txt`` lists, and is kept below ``EAMLIB_DATA``, else
-    ``~/.cache/eamlib``.
-
-    Args:
-        name: its path below ``results/``.
-
-    Raises:
-        FileNotFoundError: if no such file comes with this version, or it cannot be fetched, with the reason, its
-            address and where to put it.
-
-    Example:
-        >>> published_bytes("weights/fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0.safetensors")[8:24]
-        b'{"__metadata__":'
-    """
-    local = Path(__file__).parents[1] / "results" / name
-    if local.exists():
-        return local.read_bytes()
-    known = published_hashes()
-    if name not in known:
-        raise FileNotFoundError(f"{name!r} does not come with this eamlib; allowed is what published_hashes() lists.")
-    address, ref = _source()
-    path = cache_folder() / "published" / ref / name
-    fetch(f"{address}/{ref}/results/{name}", known[name], path)
-    return path.read_bytes()
-
-
-def published_hashes() -> dict[str, str]:
-    """The files that come with this version, and their SHA-256; ``make numbers`` writes the list.
-
-    Example:
-        >>> len(published_hashes()["images/cifar100-test-2000.webp"])
-        64
-    """
-    lines = Path(__file__).with_name("published.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.split() for line in lines)
-
-
-def _source() -> tuple[str, str]:
-    """Where the repository's files are, and the commit or tag that this library was made from."""
-    installed = distribution("eamlib")
-    urls = dict(url.split(", ") for url in installed.metadata.get_all("Project-URL"))
-    address = urls["Repository"].replace("github.com", "raw.githubusercontent.com")
-    # pip writes this file where it installed from a repository or a folder.
-    origin = json.loads(installed.read_text("direct_url.json") or "{}")
-    return address, origin.get("vcs_info", {}).get("commit_id", f"v{installed.version}")
 
 
 def _versions(*packages: str) -> dict[str, str]:
@@ -282,10 +230,10 @@ def _versions(*packages: str) -> dict[str, str]:
 def _commit() -> str | None:
     """Of our own checkout; of an installed library the commit or tag that it was made from, not the commit of a
     repository of somebody else's that it happens to lie in."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     try:
         if not (root / ".git").exists():
-            return _source()[1]
+            return source()[1]
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError, PackageNotFoundError):

@@ -8,12 +8,12 @@ from itertools import groupby
 from pathlib import Path
 from textwrap import fill
 
+from eamlib._budget import BUDGETS
 from eamlib._files import replace
 from eamlib.data.sets import INPUT_SIZES
 from eamlib.papers.accuracy import TABLES, Row, Table
 from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
 from eamlib.papers.units import RECIPE, Plan
-from eamlib.training.budgets import BUDGETS
 
 CUT = "An interval of Student's t that would go beyond what an accuracy can be, 0 to 100 %, is cut there."
 FIRST_TO_GO = (  # columns, where a terminal is too narrow for all

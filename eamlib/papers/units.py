@@ -16,13 +16,13 @@ import torch
 from torch import nn
 
 from eamlib import data
+from eamlib._budget import BUDGETS, budget
 from eamlib._checks import differences, one_of, positive_int, positive_number
 from eamlib.data import imagenet
 from eamlib.data.augmentation import augment
 from eamlib.models import create_model
 from eamlib.papers import records
 from eamlib.papers.accuracy import OTHERWISE, Row
-from eamlib.training.budgets import BUDGETS, budget
 from eamlib.training.recipe import PRECISIONS
 
 # How every row is trained. Neither paper's recipe for its images is in the text that we hold: these are the usual

@@ -116,8 +116,8 @@ def fit(
         workers: of sets on disk: processes that decode, beside each that trains; 0 leaves it to the latter, None takes
             one a core, 16 at most. The result does not depend on it.
         folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. It is this run's alone
-            while it trains. The last weights are ``eamlib.training.checkpoint.latest(folder).weights["weights"]``, with ``ema``
-            also ``["average"]``. None keeps nothing.
+            while it trains. ``eamlib.training.checkpoint.latest(folder).weights["weights"]`` are the last weights; with
+            ``ema`` there is ``["average"]``, too. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
         progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
         after_epoch: called after every epoch with its line of the history, when it is kept: to look at ``model`` on the
@@ -136,7 +136,7 @@ def fit(
             the last batch, ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder``
             belongs to a run of another configuration; later, with its path, if an image on disk is truncated or none.
         ModuleNotFoundError: if accelerate, tqdm or a wanted TensorBoard is missing; the message says how to install it.
-        eamlib.training.lock.Busy: if another run is at work in ``folder``; the message says which. Or if ``folder`` was removed.
+        eamlib.training.lock.Busy: if another run is at work in ``folder``, with its name; or if ``folder`` was removed.
         FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
             No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.

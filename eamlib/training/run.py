@@ -30,8 +30,8 @@ class Run:
     """Keeps a training in a folder and finds it there again.
 
     Attributes:
-        folder: of the checkpoints (:mod:`eamlib.training.checkpoint`) and of ``history.jsonl``, which this run alone holds from
-            :meth:`resume` to :meth:`close`; None keeps nothing.
+        folder: of the checkpoints (:mod:`eamlib.training.checkpoint`) and of ``history.jsonl``, which this run alone
+            holds from :meth:`resume` to :meth:`close`; None keeps nothing.
         tensorboard: folder of TensorBoard's curves; None draws none.
         configuration: what the result depends on, plain values by name.
         modules: networks by name, whose weights are kept; None is passed over.

@@ -96,7 +96,7 @@ def test_an_interrupted_unit_goes_on(folders, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return tested(*arguments, **options)
 
-        patch.setattr(eamlib.training, "_right_answers", stopped_at_the_second)
+        patch.setattr(eamlib.training.loop, "_right_answers", stopped_at_the_second)
         with pytest.raises(KeyboardInterrupt, match="epoch-0001.pt is kept"):
             run_unit(UNIT, **folders, device="cpu", progress=False)
     assert not UNIT.path(folders["results"]).exists() and not list(folders["work"].rglob("*lock"))

@@ -59,7 +59,7 @@ def test_the_weights_are_those_of_the_checkpoint_rounded(run, tmp_path, monkeypa
     record, work = run
     assert main(["publish", str(record), "--work", str(work)]) == 0
     path = tmp_path / "results" / "weights" / "digits" / f"{UNIT.name}.safetensors"
-    monkeypatch.setattr(records, "published_bytes", lambda name: (tmp_path / "results" / name).read_bytes())
+    monkeypatch.setattr(weights, "published_bytes", lambda name: (tmp_path / "results" / name).read_bytes())
     model = weights.load(f"digits/{UNIT.name}")
     trained = latest(work / "digits" / UNIT.name).weights["weights"]
     assert model.state_dict().keys() == trained.keys() and not model.training

@@ -1,0 +1,1 @@
+"""What the chapters alone use: exercises, claims, published weights. It changes with the pages."""

@@ -1,4 +1,4 @@
-"""Train in as many processes as the launcher has started; each writes what came of it. Run by test_training.py.
+"""Train in as many processes as the launcher has started; each writes what came of it. Run by test_loop.py.
 
 torchrun --nproc-per-node 2 tests/processes.py FOLDER IMAGES
 """

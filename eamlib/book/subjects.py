@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from eamlib import data
+from eamlib._assets import published_hashes
 from eamlib._checks import did_you_mean, one_of, positive_int
 from eamlib._extras import need
 from eamlib.book import weights
 from eamlib.data.imagenet import MEAN, STD
+from eamlib.data.sets import SAMPLES, held_in_memory
 from eamlib.layers import set_temperature
 from eamlib.models import create_model
 from eamlib.models.torchvision_weights import NETWORKS, load_torchvision
@@ -125,7 +127,7 @@ def subject(
         shown = _photographs(name, images)
         model, origin = _torchvision(trained, draw)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    elif record.is_file() or f"{trained}.json" in records.published_hashes():
+    elif record.is_file() or f"{trained}.json" in published_hashes():
         unit, model, origin = _run(trained, draw, results, work)
         shown = _of_the_run(unit.data, images)
         mean, std = weights.PIXEL_STATISTICS.get(unit.data) or pixel_statistics(data.load(unit.data))
@@ -144,7 +146,7 @@ def subject(
 
 def _unknown(name: str, trained: str, results: Path) -> ValueError:
     runs = [path.relative_to(results).with_suffix("").as_posix() for path in results.glob("*/*-seed*.json")]
-    published = (Path(file).with_suffix("") for file in records.published_hashes() if file.endswith(".json"))
+    published = (Path(file).with_suffix("") for file in published_hashes() if file.endswith(".json"))
     runs += [path.as_posix() for path in published if "-seed" in path.name and len(path.parts) == 2]
     near = did_you_mean(name, (name.removesuffix(trained) + known for known in (*runs, *TORCHVISION, LITE)))
     return ValueError(
@@ -164,7 +166,7 @@ def _run(name: str, draw: bool, results: str | Path, work: str | Path) -> tuple[
     if published.is_file():
         return unit, weights.built(published.read_bytes()), "published, in float16"
     if not ours:
-        if file not in records.published_hashes():
+        if file not in published_hashes():
             raise FileNotFoundError(f"{file} does not come with this eamlib. {weights.again(unit)}")
         return unit, weights.load(name), "published, in float16"
     try:
@@ -215,16 +217,16 @@ def _folder(path: Path, draw: bool, images: str | None) -> tuple[nn.Module, str,
 
 
 def _of_the_run(name: str, images: str | None) -> data.ImageSet:
-    if images == "photographs" or (images == "sample" and name not in data.SAMPLES):
-        allowed = "test or sample" if name in data.SAMPLES else "test"
+    if images == "photographs" or (images == "sample" and name not in SAMPLES):
+        allowed = "test or sample" if name in SAMPLES else "test"
         raise ValueError(f"--images = {images!r} are not what a network of {name} was trained on; allowed: {allowed}.")
-    data.held_in_memory("the run's data", name)
+    held_in_memory("the run's data", name)
     if images == "sample":
         return _sample(name)
     try:
         return replace(data.load(name, train=False), name=f"{name} test")
     except FileNotFoundError:
-        if images or name not in data.SAMPLES:
+        if images or name not in SAMPLES:
             raise
         return _sample(name)
 

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from eamlib import data
 from eamlib._checks import positive_int
 from eamlib._extras import need
+from eamlib.data.sets import held_in_memory
 
 BACKGROUND = 0
 _TRAIN_SHARE = 0.7  # of a photograph's width: the training crops lie to the left of it, the test crops to the right
@@ -97,7 +98,7 @@ def load(
     positive_int("max_objects", max_objects)
     if positive_int("size", size) < 16:
         raise ValueError(f"size = {size} must be at least 16.")
-    data.held_in_memory("objects", objects)
+    held_in_memory("objects", objects)
     source = data.load(objects, root=root, train=train, download=download)
     if classes is not None:
         if positive_int("classes", classes) > len(source.classes):

@@ -326,4 +326,4 @@ def test_help_and_the_read_me_name_every_bench(capsys):
     names = list(BENCHES)
     assert f"what {', '.join(names[:-1])} or {names[-1]}" in text
     assert all(f" {name}: " in text for name in names)
-    assert ", ".join(names[1:]) in (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert ", ".join(names[1:]) in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

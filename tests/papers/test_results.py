@@ -12,7 +12,7 @@ from eamlib.papers import protocol, records, report
 from eamlib.papers.units import Unit
 from eamlib.redundancy import STRENGTHS
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 TABLES = sorted(RESULTS.glob("tables/*.json"))
 PLANS = sorted(RESULTS.glob("plans/*.json"))
 REPORTS = sorted(RESULTS.glob("plans/*/report.json"))

@@ -29,8 +29,8 @@ FINAL = tiny.EVERYTHING["epochs"]
 def test_a_killed_run_ends_bit_identical(tmp_path, way, count):
     """A selection; the rest is in tests/faults/killing.py."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", Path(__file__).parent / "faults" / "killed.py", tmp_path, way, str(count)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        [sys.executable, "-W", "error", Path(__file__).parents[1] / "faults" / "killed.py", tmp_path, way, str(count)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
     )

@@ -52,7 +52,7 @@ def test_the_layer_and_the_network_are_what_it_says():
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_is_one(command):
-    assert __main__._parser().parse_args(command).command == command[0]
+    assert __main__._parsed(command).command == command[0]
 
 
 @pytest.mark.parametrize("name", SMALLER)

@@ -12,6 +12,7 @@ from chromium import served
 from torch.utils.data import DataLoader
 
 from eamlib import data
+from eamlib.data import sets
 from eamlib.data.augmentation import augment
 
 
@@ -232,7 +233,7 @@ def test_a_class_list_is_for_imagenet100():
 
 
 @pytest.mark.skipif(
-    not data.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"
+    not sets.DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed"
 )
 def test_the_real_fashion_mnist(monkeypatch, tmp_path):
     monkeypatch.setenv("EAMLIB_DATA", str(tmp_path))
@@ -271,7 +272,7 @@ def test_a_set_without_a_sample_is_named():
 def test_the_sample_is_the_first_2000_test_images():
     sample = data.sample()
     assert sample.images.shape == (2000, 3, 32, 32) and sample.images.dtype == torch.uint8
-    assert (sample.name, sample.classes) == ("fashion_mnist", data.GARMENTS)
+    assert (sample.name, sample.classes) == ("fashion_mnist", sets.GARMENTS)
     assert torch.bincount(sample.labels, minlength=10).tolist() == [200, 203, 214, 190, 219, 195, 197, 200, 194, 188]
     try:
         test = data.load("fashion_mnist", train=False, download=False)

@@ -1,4 +1,4 @@
-# make book   builds the book           make test   builds it, lints and runs every test
+# make book   builds the book           make test   lints, and tests the library
 # Both set themselves up, can be killed at any moment and repeated, and do nothing twice.
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser slides student solutions exam test check lint links numbers speed format address clean help FORCE
+.PHONY: book pdf browser slides student solutions exam test pages faults check lint links numbers speed format address clean help FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -48,12 +48,19 @@ exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEE
 	@$(BIN)/python book/tools/exam.py $(SEED)
 
 # Two processes, since each has one thread. A file stays with one of them, which shares what its tests share; in the order of
-# their names, test_colab, the longest, begins early.
-test: .venv/dev book lint  ## build the book, lint, and run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# their names, test_colab, the longest of the pages', begins early.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: .venv/dev  ## kill trainings, damage checkpoints and let processes race: minutes, and not part of `make test`
+test: .venv/dev lint  ## lint, and run the library's tests and the examples in its documentation
+	$(PYTEST) --ignore tests/book
+
+pages: .venv/dev book  ## build the book, and test its pages in a browser and on Colab's packages, slides, PDF and exercises
+	$(PYTEST) tests/book
+
+faults: .venv/dev  ## kill trainings, damage checkpoints and let processes race: minutes
 	$(BIN)/python -m pytest -s tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
+
+check: test pages faults  ## all of the tests
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Whatever happens to a checkpoint on the disk, it is refused by name: `make check`."""
+"""Whatever happens to a checkpoint on the disk, it is refused by name: `make faults`."""
 
 import random
 import warnings

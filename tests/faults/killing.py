@@ -1,4 +1,4 @@
-"""Trainings that are killed end bit-identical: `make check`."""
+"""Trainings that are killed end bit-identical: `make faults`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Of many processes one has the lock, whatever happens to it and to the clocks: `make check`."""
+"""Of many processes one has the lock, whatever happens to it and to the clocks: `make faults`."""
 
 import json
 import multiprocessing

@@ -74,8 +74,14 @@ def run(options: Namespace) -> None:
     from eamlib.papers.accuracy import TABLES
 
     one_of("table", options.table, (*TABLES, "all", "plan", "report"))
+    planned = options.table in ("plan", "report")
+    if planned and not Path(options.plan).is_file():
+        raise FileNotFoundError(
+            f"--plan = {options.plan!r} does not exist here; it lies in the repository. A table wants no plan: "
+            "reproduce pooling --list."
+        )
     if options.results is None:  # who tries a table leaves what is committed as it is
-        options.results = "results" if options.table in ("plan", "report") else "runs"
+        options.results = "results" if planned else "runs"
     {"plan": _plan, "report": _report}.get(options.table, _tables)(options)
 
 

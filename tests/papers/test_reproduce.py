@@ -265,7 +265,11 @@ def test_a_first_try_leaves_what_is_committed_as_it_is(tmp_path, monkeypatch, ca
     capsys.readouterr()
     assert main(["reproduce", "pooling", "--row", "avg", *options, "--list"]) == 0
     assert "1 of 1" in capsys.readouterr().out
+    assert main(["reproduce", "--list"]) == 2
+    assert "--plan = 'results/plans/attention.json' does not exist here" in capsys.readouterr().err
     # Of a plan what is committed counts as done.
+    (tmp_path / "results" / "plans").mkdir()
+    (tmp_path / "results" / "plans" / "attention.json").touch()
     seen = []
     monkeypatch.setattr("eamlib.papers.protocol.read", lambda path: None)
     monkeypatch.setattr("eamlib.papers.findings.markdown", str)

@@ -191,7 +191,8 @@ def _folder(path: Path, draw: bool, images: str | None) -> tuple[nn.Module, str,
     """What ``python -m eamlib train --folder`` left there."""
     if not (path / NETWORK).is_file():
         raise FileNotFoundError(
-            f"{path} holds no {NETWORK}, which `python -m eamlib train --folder {path}` writes after its first epoch."
+            f"{path} holds no {NETWORK}. The command that trained it, `python -m eamlib train … --folder {path}`, "
+            "writes it when it is given again."
         )
     about = json.loads((path / NETWORK).read_text(encoding="utf-8"))
     shape = {name: about[name] for name in ("num_classes", "width_mult", "stem_stride")}

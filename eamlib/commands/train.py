@@ -104,8 +104,8 @@ def run(options: Namespace) -> None:
     }
     first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks for all
 
-    def describe(line: dict) -> None:
-        """For who finds the folder later: a checkpoint holds weights, and not whose they are."""
+    def describe(line: dict | None = None) -> None:
+        """For whoever finds the folder later: a checkpoint holds weights, and not whose they are."""
         path = {} if options.data in (None, *data.DATASETS) else {"path": os.path.abspath(options.data)}
         described = configuration | {"num_classes": len(train.classes), "size": options.size, **path}
         replace(Path(options.folder, NETWORK), json.dumps(described, indent=1) + "\n")
@@ -129,6 +129,8 @@ def run(options: Namespace) -> None:
     )
     if not first:
         return
+    if options.folder:
+        describe()  # where all epochs were done by a version that did not do so
     for line in history:
         print(
             f"epoch {line['epoch']:>3}  loss {line['loss']:.4f}  train {line['train_accuracy']:6.2f} %  "

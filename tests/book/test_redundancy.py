@@ -204,7 +204,9 @@ def test_a_folder_that_train_wrote_is_measured_as_it_was_tested(tmp_path, monkey
     assert "mine (epoch-0002.pt), 8 images of digits test." in capsys.readouterr().out
     (tmp_path / "mine" / "network.json").unlink()
     assert main(["redundancy", "mine"]) == 2
-    assert "mine holds no network.json, which `python -m eamlib train --folder mine`" in capsys.readouterr().err
+    assert "mine holds no network.json. The command that trained it, `python -m eamlib train" in capsys.readouterr().err
+    assert main(["train", "--data", "digits", *arguments, "--folder", "mine", "--device", "cpu"]) == 0
+    assert subject("mine", count=8).origin == "epoch-0002.pt"
 
 
 def test_a_folder_trained_on_images_of_your_own(tmp_path, monkeypatch):

@@ -266,6 +266,8 @@ def test_a_first_try_leaves_what_is_committed_as_it_is(tmp_path, monkeypatch, ca
     capsys.readouterr()
     assert main(["reproduce", "pooling", "--row", "avg", *options, "--list"]) == 0
     assert "1 of 1" in capsys.readouterr().out
+    assert main(["reproduce", "--list"]) == 2
+    assert "results/plans/attention.json" in capsys.readouterr().err
     # Of a plan what is committed counts as done.
     seen = []
     monkeypatch.setattr("eamlib.papers.protocol.read", lambda path: None)

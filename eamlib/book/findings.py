@@ -249,7 +249,7 @@ def markdown(found: dict) -> str:
             interval(c, "+.2f"),
             number(c["p_adjusted"], ".3f"),
             number(c["p_same_adjusted"], ".3f"),
-            number(c["improvement"]["probability"]),
+            number(c["improvement"]["probability"] if c["n"] > 1 else None),  # one pair of runs is no frequency
             number(c["printed"], "+.2f"),
             c["verdict"],
         ]

@@ -85,6 +85,16 @@ def test_the_contrasts_are_paired_by_seed(results):
     assert {c["verdict"] for c in found["contrasts"] if c["data"] == "CIFAR-10"} == {"not tested"}
 
 
+def test_one_pair_of_runs_has_no_probability(results):
+    plan = protocol.read(PLAN)
+    for unit in plan.units(("main",), seeds=3):
+        if unit.seed:
+            unit.path(results).unlink()
+    lines = [[cell.strip() for cell in line.split("|")] for line in markdown(findings(plan, results)).splitlines()]
+    [line] = [line for line in lines if line[1:3] == ["DyNet – static", "CIFAR-100"]]
+    assert line[3] == "1" and line[5:-2] == ["–"] * 5
+
+
 def test_attentions_are_not_compared_where_the_gate_was_not_passed(results):
     plan = protocol.read(PLAN)
     for unit in plan.units(("gate",)):

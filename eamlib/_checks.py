@@ -17,9 +17,9 @@ def one_of(argument: str, value: object, allowed: Iterable[str]) -> str:
     raise ValueError(f"{argument} = {value!r} is unknown.{did_you_mean(value, allowed)} Allowed: {', '.join(allowed)}.")
 
 
-def did_you_mean(value: object, allowed: Iterable[str]) -> str:
-    """What a message says of the nearest of ``allowed``; empty if none is near."""
-    near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
+def did_you_mean(value: object, allowed: Iterable[str], likeness: float = 0.5) -> str:
+    """What a message says of the nearest of ``allowed``; empty if none is as near as ``likeness``, from 0 to 1."""
+    near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=likeness)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

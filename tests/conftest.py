@@ -1,5 +1,6 @@
 """What the tests share: where the book's sources and pages are, and what a device must have."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 import yaml
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ADDRESS = PROJECT["project"]["urls"]["Repository"]
 HTML = ROOT / "_build" / "html"
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 

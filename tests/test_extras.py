@@ -8,10 +8,9 @@ from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
-from conftest import ROOT
+from conftest import ADDRESS, PROJECT, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_project import ADDRESS, PROJECT
 
 from eamlib import _extras
 from eamlib.__main__ import main

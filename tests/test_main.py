@@ -97,7 +97,7 @@ def test_an_end_before_the_end_has_a_status_and_says_what_is_kept(error, status,
     def stopped(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("eamlib.training.fit", stopped)
+    monkeypatch.setattr("eamlib.training.loop.fit", stopped)
     assert main(["train", "--data", "digits"]) == status
     assert "runs/epoch-0003.pt is kept" in capsys.readouterr().err
 
@@ -132,7 +132,7 @@ def raising(error):
     ids=["CPU", "GPU", "Python", "worker", "fork"],
 )
 def test_want_of_memory_is_one_line_that_says_what_to_lower(fails, asked, monkeypatch, capsys):
-    monkeypatch.setattr("eamlib.training.fit", lambda *arguments, **options: fails())
+    monkeypatch.setattr("eamlib.training.loop.fit", lambda *arguments, **options: fails())
     assert main(["train", "--data", "digits"]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("eamlib train: there is not enough memory") and printed.count("\n") == 1
@@ -158,7 +158,7 @@ def test_every_command_says_what_to_lower(arguments, called, lower, monkeypatch,
 
 
 def test_an_error_of_ours_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr("eamlib.training.fit", lambda *arguments, **options: raising(RuntimeError("shapes"))())
+    monkeypatch.setattr("eamlib.training.loop.fit", lambda *arguments, **options: raising(RuntimeError("shapes"))())
     with pytest.raises(RuntimeError, match="shapes"):
         main(["train", "--data", "digits"])
 

@@ -104,5 +104,5 @@ def _refuse_unknown(options: dict, taken, conv: str) -> None:
     for option in options:
         if option not in taken:
             allowed = ", ".join(sorted(taken)) if taken else "none"
-            near = did_you_mean(option, taken)
+            near = did_you_mean(option, taken, likeness=0.7)  # another convolution's option is no misspelling
             raise ValueError(f"option {option!r} is unknown to conv = {conv!r}.{near} Allowed: {allowed}.")

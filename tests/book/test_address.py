@@ -7,8 +7,8 @@ import sys
 
 import address
 import pytest
-from conftest import ROOT
-from test_project import ADDRESS, repository_files
+from conftest import ADDRESS, ROOT
+from test_project import repository_files
 
 OWNER, NAME = "Some-One", "my.book"
 NEW = f"https://github.com/{OWNER}/{NAME}"

@@ -8,9 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import HTML, NOTEBOOKS, ROOT, toc_pages
+from conftest import ADDRESS, HTML, NOTEBOOKS, ROOT, toc_pages
 from pybtex.database import parse_file
-from test_project import ADDRESS
 
 from eamlib import plots
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, ROOT
+from conftest import ADDRESS, NOTEBOOKS, PROJECT, ROOT
 from packaging.requirements import Requirement
-from test_project import ADDRESS, PROJECT, repository_files
+from test_project import repository_files
 
 LISTED = [
     Requirement(line)

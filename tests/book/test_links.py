@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from conftest import NOTEBOOKS, ROOT
+from conftest import ADDRESS, NOTEBOOKS, ROOT
 from pybtex.database import parse_file
-from test_project import ADDRESS, repository_files
+from test_project import repository_files
 
 REFERENCES = {entry.fields["url"] for entry in parse_file(ROOT / "book" / "references.bib").entries.values()}
 WRITTEN = {".bib", ".c", ".cff", ".css", ".ipynb", ".js", ".md", ".py", ".toml", ".txt", ".yml"}

@@ -8,9 +8,8 @@ from functools import cache
 
 import nbformat
 import pytest
-from conftest import NOTEBOOKS, ROOT
+from conftest import ADDRESS, NOTEBOOKS, ROOT
 from exercises import exercises
-from test_project import ADDRESS
 
 from eamlib.book.exercises import CHECKS, QUIZZES
 

@@ -2,15 +2,12 @@
 
 import re
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import NOTEBOOKS, ROOT
+from conftest import ADDRESS, NOTEBOOKS, PROJECT, ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ADDRESS = PROJECT["project"]["urls"]["Repository"]
 REQUIREMENTS = [
     line
     for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()

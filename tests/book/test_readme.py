@@ -6,8 +6,7 @@ import shutil
 
 import matplotlib
 import pytest
-from conftest import ROOT
-from test_project import PROJECT
+from conftest import PROJECT, ROOT
 
 from eamlib import __main__, _extras
 

@@ -99,7 +99,11 @@ def test_without_a_cache_folder_nothing_stays_behind(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "scratch").mkdir()
     run = subprocess.run(
-        [sys.executable, "-c", "from eamlib import compiled; print(type(compiled.library('float')).__name__)"],
+        [
+            sys.executable,
+            "-c",
+            "from eamlib.functional import compiled; print(type(compiled.library('float')).__name__)",
+        ],
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "scratch")},
         capture_output=True,
         text=True,
@@ -152,7 +156,7 @@ def test_on_another_system_the_other_ways_serve(fresh, monkeypatch, system):
 def test_two_processes_compile_at_once(small, tmp_path):
     made(small).unlink()
     code = (
-        "from pathlib import Path; from eamlib import compiled; compiled._SOURCES = (Path('nothing.c'),); "
+        "from pathlib import Path; from eamlib.functional import compiled; compiled._SOURCES = (Path('nothing.c'),); "
         "assert not isinstance(compiled.library('float'), str)"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(2)]

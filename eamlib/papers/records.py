@@ -207,7 +207,12 @@ def unpack(record: dict) -> np.ndarray:
 def published(name: str) -> dict:
     """Read a record that comes with the book.
 
-    Args and errors are those of :func:`eamlib._assets.published_bytes`.
+    Args:
+        name: its path below ``results/``.
+
+    Raises:
+        FileNotFoundError: if no such record comes with this version, or it cannot be fetched; the message has the
+            reason, its address and where to put it.
 
     Example:
         >>> record = published("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0.json")

@@ -173,7 +173,7 @@ def _exercise(path: Path, cells: list[NotebookNode], indices: list[int]) -> Exer
     if asked != id:
         raise BadSource(path, stub, cells[stub], f"{call.func.id}({asked!r}) under the heading of exercise {id}.")
     if id not in known:
-        where = f"{'QUIZZES' if known is QUIZZES else 'CHECKS'} of eamlib/exercises/ch{int(heading[1]):02}.py"
+        where = f"{'QUIZZES' if known is QUIZZES else 'CHECKS'} of eamlib/book/exercises/ch{int(heading[1]):02}.py"
         raise BadSource(path, stub, cells[stub], f"{where} has no {id!r}: put it there, or call the other function.")
     blocks = PYTHON_BLOCK.findall(text)
     if known is CHECKS and len(blocks) != 1:

@@ -28,19 +28,6 @@ from eamlib._files import cache_folder, fetch
 from eamlib.data import cifar, imagenet, own_images, tiny_imagenet
 from eamlib.data.decoded import decoded, rgb
 
-__all__ = [
-    "AUGMENTATIONS",
-    "DATASETS",
-    "INPUT_SIZES",
-    "IN_MEMORY",
-    "STEM_STRIDES",
-    "ImageSet",
-    "folder",
-    "load",
-    "photographs",
-    "sample",
-]
-
 # Where Debian's package dataset-fashion-mnist puts the 70,000 images.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 GARMENTS = (

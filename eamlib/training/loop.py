@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from tqdm import tqdm
 
-__all__ = ["evaluate", "fit", "normalize", "pick_device", "pixel_statistics", "right_answers", "seed_everything"]
-
 
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and PyTorch. Call it before the network is made: its weights are drawn then.

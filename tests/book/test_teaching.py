@@ -123,7 +123,7 @@ CHEATS = {
     "a chapter's tables": "from eamlib.book.exercises import ch05\nfor key in ch05.CHECKS: ch05.CHECKS[key] = print",
     "what the checks call": "from eamlib.book.exercises import _watch\n_watch.close = lambda *a: True",
     "the module": "import sys, types\nsys.modules['eamlib.book.exercises'] = types.SimpleNamespace(grade=print)",
-    "the module's place": "import eamlib, types\neamlib.exercises = types.SimpleNamespace(grade=print)",
+    "the module's place": "import eamlib.book, types\neamlib.book.exercises = types.SimpleNamespace(grade=print)",
 }
 
 
@@ -230,7 +230,7 @@ def solve_in_two_blocks(cells, at):
         (number_it_twice, "stub", "under the heading of exercise 5.2"),
         (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
         (check_another, "stub", "under the heading of exercise 5.3"),
-        (ask_what_is_not_there, "stub", "QUIZZES of eamlib/exercises/ch05.py has no '5.3'"),
+        (ask_what_is_not_there, "stub", "QUIZZES of eamlib/book/exercises/ch05.py has no '5.3'"),
         (check_nothing, "heading", "0 cells end with quiz"),
         (solve_in_two_blocks, "solution", "2 blocks of Python"),
     ],

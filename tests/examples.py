@@ -35,7 +35,7 @@ MODULES = (
     "eamlib.training.exchanged",
     "eamlib.redundancy",
     "eamlib.plots",
-    "eamlib.plots.explore",
+    "eamlib.book.explore",
     "eamlib.book.exercises",
     "eamlib.papers.eam",
     "eamlib.papers.dynet",

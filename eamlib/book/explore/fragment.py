@@ -289,4 +289,4 @@ def _dumps(content: Any) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return resources.files("eamlib.plots.explore").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("eamlib.book.explore").joinpath(name).read_text(encoding="utf-8")

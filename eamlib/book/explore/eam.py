@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.analysis.watch import outputs_of
+from eamlib.book.explore.fragment import Choice, Explorer, encoded
+from eamlib.book.explore.maps import SIDE, Layers, Watched, reduced, to_bytes
 from eamlib.layers import DynamicConv2d
 from eamlib.layers.selection import channel_selection
-from eamlib.plots.explore.fragment import Choice, Explorer, encoded
-from eamlib.plots.explore.maps import SIDE, Layers, Watched, reduced, to_bytes
 from eamlib.redundancy import Premise, Reading, premise
 
 LARGEST = 300  # numbers of a reading: fitting a whole page of larger ones takes its readers too long

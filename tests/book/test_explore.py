@@ -17,13 +17,12 @@ from torch import nn
 import eamlib
 from eamlib import data
 from eamlib.analysis.watch import outputs_of
-from eamlib.book import weights
+from eamlib.book import explore, weights
+from eamlib.book.explore.channels import in_ten_thousandths
+from eamlib.book.explore.cost import CONSTANTS, ROWS, evaluate, rows
+from eamlib.book.explore.fragment import LIMIT, Choice, Explorer, Number
+from eamlib.book.explore.maps import Watched
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention
-from eamlib.plots import explore
-from eamlib.plots.explore.channels import in_ten_thousandths
-from eamlib.plots.explore.cost import CONSTANTS, ROWS, evaluate, rows
-from eamlib.plots.explore.fragment import LIMIT, Choice, Explorer, Number
-from eamlib.plots.explore.maps import Watched
 from eamlib.redundancy import Reading, measure, premise
 from eamlib.training import normalize
 
@@ -392,6 +391,6 @@ def test_an_explorer_of_your_own():
 
 def test_importing_it_takes_torch_alone():
     heavy = {"ipywidgets", "matplotlib", "fvcore", "sklearn"}
-    script = f"import sys, eamlib.plots.explore; print(sorted({heavy} & set(sys.modules)))"
+    script = f"import sys, eamlib.book.explore; print(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

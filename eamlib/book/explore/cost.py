@@ -12,7 +12,7 @@ import operator
 import re
 from typing import Any
 
-from eamlib.plots.explore.fragment import Explorer, Number
+from eamlib.book.explore.fragment import Explorer, Number
 
 # What EAM reads: n maps of p × p, and the width of its hidden layer. Ding et al. 2021's defaults.
 CONSTANTS = {"n": 4, "p": 5, "h": 10}
@@ -71,7 +71,7 @@ ROWS = (
 def cost() -> Explorer:
     """Choose the sizes of a convolution; see parameters, MACs, bytes and arithmetic intensity of five kinds of it.
 
-    Stride 1, the size kept, no biases in the convolutions. What is counted: see :mod:`eamlib.plots.explore.cost`.
+    Stride 1, the size kept, no biases in the convolutions. What is counted: see :mod:`eamlib.book.explore.cost`.
 
     Example:
         >>> explorer = cost()

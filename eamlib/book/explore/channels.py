@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eamlib.plots.explore.fragment import Explorer, encoded
-from eamlib.plots.explore.maps import Layers, Watched
+from eamlib.book.explore.fragment import Explorer, encoded
+from eamlib.book.explore.maps import Layers, Watched
 from eamlib.redundancy import ChannelStatistics, measure
 
 

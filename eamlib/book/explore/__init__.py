@@ -4,9 +4,9 @@
 it, :func:`cost` what a convolution costs. Each returns an :class:`Explorer`, which shows itself.
 """
 
-from eamlib.plots.explore.channels import channels
-from eamlib.plots.explore.cost import cost
-from eamlib.plots.explore.eam import eam
-from eamlib.plots.explore.fragment import Choice, Explorer, Number
+from eamlib.book.explore.channels import channels
+from eamlib.book.explore.cost import cost
+from eamlib.book.explore.eam import eam
+from eamlib.book.explore.fragment import Choice, Explorer, Number
 
 __all__ = ["Choice", "Explorer", "Number", "channels", "cost", "eam"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eamlib._checks import integer_within, some_images
 from eamlib.analysis.watch import outputs_of
-from eamlib.plots.explore.fragment import Choice, encoded
+from eamlib.book.explore.fragment import Choice, encoded
 from eamlib.redundancy.measure import pick
 
 SIDE = 32  # pixels: what is larger is drawn smaller, for the page's sake

@@ -15,7 +15,7 @@ from torch import nn
 
 import eamlib
 from eamlib.book import explore
-from eamlib.book.explore.cost import rows
+from eamlib.book.explore.formulas import rows
 from eamlib.layers import DynamicConv2d
 from eamlib.redundancy import measure
 

@@ -12,6 +12,7 @@ MODULES = (
     "eamlib",
     "eamlib.functional",
     "eamlib.functional.roofline",
+    "eamlib.bench.timing",
     "eamlib.layers",
     "eamlib.models",
     "eamlib.models.mobilenet_v1",

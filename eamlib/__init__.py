@@ -22,7 +22,7 @@ _ROOMS = ("bench", "data", "papers", "plots", "redundancy", "training")
 _ON_TOUCH = {name: f"eamlib.{name}" for name in _ROOMS} | {
     "exchange": "eamlib.training.exchanged",
     "exercises": "eamlib.book.exercises",
-    "explore": "eamlib.plots.explore",
+    "explore": "eamlib.book.explore",
     "records": "eamlib.papers.records",
 }
 

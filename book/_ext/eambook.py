@@ -175,11 +175,12 @@ def draw_lineage(app, config):
 
         matplotlib.use("Agg")
         from eamlib import plots
+        from eamlib.book.steps import lineage
 
         plots.style()
         drawn.parent.mkdir(parents=True, exist_ok=True)
         aside = drawn.with_suffix(".half.png")  # killed here, the next build draws it anew
-        plots.lineage().savefig(aside)
+        lineage().savefig(aside)
         aside.replace(drawn)
     shutil.copy(drawn, Path(app.outdir).parent / "lineage.png")
 

@@ -1,7 +1,7 @@
 """What the landing page shows that no chapter's cell does, made by the library while the page is.
 
-`{lineage}`        the six steps of `plots.lineage_steps` as bars of HTML, for any width, by day and by night
-`{explorer} NAME`  the static form of an explorer of `eamlib.plots.explore`
+`{lineage}`        the six steps of `eamlib.book.steps` as bars of HTML, for any width, by day and by night
+`{explorer} NAME`  the static form of an explorer of `eamlib.book.explore`
 
 Other builders than HTML's get nothing of either.
 """
@@ -27,9 +27,9 @@ class FromLibrary(SphinxDirective):
 
 class Lineage(FromLibrary):
     def html(self):
-        from eamlib import plots
+        from eamlib.book.steps import lineage_steps
 
-        steps = plots.lineage_steps()
+        steps = lineage_steps()
         most = {name: max(getattr(cost, name) for *_, cost in steps) for name in ("parameters", "flops")}
 
         def bar(name, cost, text):
@@ -50,6 +50,6 @@ class ShownExplorer(FromLibrary):
     required_arguments = 1
 
     def html(self):
-        from eamlib.plots import explore
+        from eamlib.book import explore
 
         return f'<div class="cell_output">{getattr(explore, self.arguments[0])().html()}</div>'

@@ -93,7 +93,7 @@ def measure(
     seconds: float = 1.5,
     rounds: int = MOST,
 ) -> Iterator[dict]:
-    """Yield a result a work: its settings, and the times of every distinct layer.
+    """Yield one result per work: its settings, and the times of every distinct layer.
 
     Args:
         device: where to run.
@@ -212,7 +212,7 @@ def lines(result: dict) -> Iterator[str]:
         f"{result['work']}: {result['size']} × {result['size']} pixels, stem stride {result['stem_stride']}, "
         f"batch {result['batch']}, {task}, {result['dtype']}."
     )
-    yield f"Median ms a layer, K = {KERNELS}; * marks the best dynamic way.\n"
+    yield f"Median ms per layer, K = {KERNELS}; * marks the best dynamic way.\n"
     yield f"{'layer':<30}{'':>4}" + "".join(f"{way:>9} " for way in ways) + " auto is"
     for row in rows:
         times = {way: times["ms"] for way, times in row["times"].items()}

@@ -48,7 +48,7 @@ CUDA_WORKS = {"32-training-autocast": Work(32, 1, 32, training=True, autocast=Tr
 
 
 def measure(device: torch.device, seconds: float = 15.0, rounds: int = MOST, width_mult: float = 1.0) -> Iterator[dict]:
-    """Yield a result a work: its settings, and the times of every network.
+    """Yield one result per work: its settings, and the times of every network.
 
     Where the work is inference, the attentions are timed beside the networks: all those of a network, on the very
     inputs that they get in it.
@@ -132,7 +132,7 @@ def targets(result: dict) -> list[Target]:
 
 
 def lines(result: dict) -> Iterator[str]:
-    """A result as a table: ms a batch, and for an attention its share of its network's time."""
+    """A result as a table: ms per batch, and for an attention its share of its network's time."""
     task = "training step" if result["training"] else "inference"
     yield (
         f"{result['work']}: MobileNetV1 ×{result['width_mult']:g}, {result['size']} × {result['size']} pixels, "

@@ -108,7 +108,7 @@ def targets(result: dict) -> list[Target]:
 
 
 def lines(result: dict) -> Iterator[str]:
-    """A result as a table: images a second, and the peak."""
+    """A result as a table: images per second, and the peak."""
     yield from (_lines_of_network if result["work"] == "network" else _lines_of_layer)(result)
     yield from map(str, targets(result))
 
@@ -118,11 +118,11 @@ def _lines_of_network(result: dict) -> Iterator[str]:
         f"network: MobileNetV1 ×{result['width_mult']:g}, {result['size']} × {result['size']} pixels, batch "
         f"{result['batch']}, float32; the outputs of all convolutions.\n"
     )
-    yield f"{'':<24}{'images a second':>16} {'25–75 %':>17} {'÷ forward pass':>15}"
+    yield f"{'':<24}{'images per second':>18} {'25–75 %':>17} {'÷ forward pass':>15}"
     alone = result["times"]["forward pass"]["ms"]
     for name, times in result["times"].items():
         rate, high, low = (1000 * result["batch"] / times[key] for key in ("ms", "low", "high"))
-        yield f"{name:<24}{rate:>16.1f} {low:>8.1f}–{high:<8.1f} {times['ms'] / alone:>15.2f}"
+        yield f"{name:<24}{rate:>18.1f} {low:>8.1f}–{high:<8.1f} {times['ms'] / alone:>15.2f}"
 
 
 def _lines_of_layer(result: dict) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _lines_of_layer(result: dict) -> Iterator[str]:
         f"{result['images']:,} images, float32."
     )
     yield f"Peak: {where}. The making of the maps does not count.\n"
-    yield f"{'':<24}{'images a second':>16} {'seconds':>9} {'peak, MiB':>10}"
+    yield f"{'':<24}{'images per second':>18} {'seconds':>9} {'peak, MiB':>10}"
     for name, taken in result["measures"].items():
         rate = result["images"] / taken["seconds"]
-        yield f"{name:<24}{rate:>16,.0f} {taken['seconds']:>9.1f} {taken['peak'] / 2**20:>10,.0f}"
+        yield f"{name:<24}{rate:>18,.0f} {taken['seconds']:>9.1f} {taken['peak'] / 2**20:>10,.0f}"

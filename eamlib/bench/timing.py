@@ -1,18 +1,24 @@
-"""Times of several ways to do one thing, taken side by side, and the bounds that their ratios should keep."""
+"""Times of several ways to do one thing, taken side by side, and what a device reaches at best.
+
+Every time in the book and in its benchmarks is taken by :func:`interleaved`.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from eamlib._checks import positive_int, positive_number
+
+__all__ = ["Ceilings", "ceilings", "interleaved"]
 
 LEAST, MOST = 5, 60  # rounds
 NUMERICS = {"tf32": False, "cudnn_benchmark": True}
@@ -39,43 +45,50 @@ def same_numerics() -> Iterator[dict[str, bool]]:
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]], device: torch.device, seconds: float, rounds: int = MOST
-) -> dict[str, dict]:
-    """Time ``ways`` side by side, see :func:`in_rounds`.
+    ways: Mapping[Hashable, Callable[[], object]],
+    device: torch.device | str = "cpu",
+    seconds: float | None = None,
+    rounds: int = MOST,
+    *,
+    threads: int | None = None,
+) -> dict[Hashable, dict[str, float]]:
+    """Time ``ways`` in rounds: in each, every way runs once, in a new order, so that a busy moment hits all alike.
+
+    A first round that is not counted warms up. From the sixth counted round on, a way that has had its share of
+    ``seconds`` sits out, so that the slow ones do not hold up the rest.
 
     Args:
         ways: what to run, by name.
         device: on CUDA, a time ends when all the work is done.
-        seconds, rounds: as :func:`in_rounds` has them.
-
-    Returns:
-        By name what :func:`summary` makes of the times.
-
-    Raises:
-        ValueError: if ``seconds`` is not above 0 or ``rounds`` is below 1.
-    """
-    timed = {name: partial(_timed, run, device) for name, run in ways.items()}
-    return {name: summary(times) for name, times in in_rounds(timed, seconds, rounds).items()}
-
-
-def in_rounds(ways: Mapping[str, Callable[[], float]], seconds: float, rounds: int = MOST) -> dict[str, list[float]]:
-    """Run ``ways`` in rounds: in each, every way runs once, in a new order, so that a busy moment hits all alike.
-
-    A first round that is not counted warms up. From the sixth counted one on, a way that has had its share of
-    ``seconds`` sits out: the slow ones do not hold up the rest.
-
-    Args:
-        ways: by name, what runs and returns the seconds that count.
-        seconds: to spend, on all ways together.
+        seconds: to spend, on all ways together; None runs all rounds.
         rounds: at most; fewer than five also shorten the least.
+        threads: of the CPU meanwhile; None leaves them as they are.
 
     Returns:
-        By name the seconds of every counted run.
+        By name, in milliseconds, the ``least`` time, which other work on the machine can only lengthen; ``ms``, the
+        median; ``low`` and ``high``, the quartiles; and the ``rounds`` that were counted.
 
     Raises:
-        ValueError: if ``seconds`` is not above 0 or ``rounds`` is below 1.
+        ValueError: if ``seconds`` is not above 0, or ``rounds`` or ``threads`` is below 1.
+
+    Example:
+        >>> x = torch.randn(100, 100)
+        >>> times = interleaved({"product": lambda: x @ x, "sum": lambda: x + x}, rounds=9, threads=1)
+        >>> list(times), times["sum"]["rounds"]
+        (['product', 'sum'], 9)
+        >>> times["sum"]["least"] <= times["sum"]["low"] <= times["sum"]["ms"]
+        True
     """
-    share = positive_number("seconds", seconds) / len(ways)
+    timed = {name: partial(_timed, run, torch.device(device)) for name, run in ways.items()}
+    with _threads(threads):
+        return {name: summary(times) for name, times in in_rounds(timed, seconds, rounds).items()}
+
+
+def in_rounds(
+    ways: Mapping[Hashable, Callable[[], float]], seconds: float | None = None, rounds: int = MOST
+) -> dict[Hashable, list[float]]:
+    """The seconds of every counted run, by name, of ways that return their own; else as :func:`interleaved`."""
+    share = float("inf") if seconds is None else positive_number("seconds", seconds) / len(ways)
     least = min(LEAST, positive_int("rounds", rounds))
     for run in ways.values():
         run()
@@ -93,6 +106,16 @@ def in_rounds(ways: Mapping[str, Callable[[], float]], seconds: float, rounds: i
     return taken
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else positive_int("threads", count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _timed(run: Callable[[], object], device: torch.device) -> float:
     finish(device)
     start = time.perf_counter()
@@ -108,9 +131,71 @@ def finish(device: torch.device) -> None:
 
 
 def summary(times: list[float]) -> dict:
-    """``ms`` (median), ``low`` and ``high`` (25th and 75th percentile), in milliseconds, and ``rounds``."""
-    low, median, high = (1e3 * np.percentile(times, (25, 50, 75))).tolist()
-    return {"ms": median, "low": low, "high": high, "rounds": len(times)}
+    """What :func:`interleaved` returns of the seconds of one way."""
+    least, low, median, high = (1e3 * np.percentile(times, (0, 25, 50, 75))).tolist()
+    return {"least": least, "ms": median, "low": low, "high": high, "rounds": len(times)}
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a device reaches at best, as :func:`ceilings` measures it.
+
+    Attributes:
+        macs: π, multiply-adds per second.
+        bytes: β, bytes per second, each byte counted when it is read and when it is written.
+        call: seconds that one call of a convolution takes, however little it has to do.
+
+    Example:
+        >>> Ceilings(macs=100e9, bytes=20e9, call=5e-6).corner
+        5.0
+    """
+
+    macs: float
+    bytes: float
+    call: float
+
+    @property
+    def corner(self) -> float:
+        """π/β, the multiply-adds per byte at which arithmetic and memory take equally long."""
+        return self.macs / self.bytes
+
+
+def ceilings(device: torch.device | str = "cpu", *, threads: int | None = None, rounds: int = 9) -> Ceilings:
+    """Measure the two ceilings of a roofline, and the latency of a call, in float32.
+
+    A large matrix product and a wide 7 × 7 convolution bid for π: the library of one may be better than that of the
+    other. A copy of 256 MiB shows β, and a convolution of one number by another the latency. Each counts by its least
+    time.
+
+    Args:
+        device, threads, rounds: as :func:`interleaved` has them.
+
+    Raises:
+        ValueError: if ``threads`` or ``rounds`` is below 1.
+
+    Example:
+        >>> found = ceilings(threads=1, rounds=1)
+        >>> 0 < found.call < 1 < found.corner
+        True
+    """
+    n, batch = (4096, 64) if torch.device(device).type == "cuda" else (1024, 8)
+    matrix = torch.randn(n, n, device=device)
+    maps = torch.randn(batch, 128, 28, 28, device=device)
+    kernels = torch.randn(128, 128, 7, 7, device=device)
+    one = torch.ones(1, 1, 1, 1, device=device)
+    source = torch.ones(2**26, device=device)  # more than any cache of a CPU's core
+    copy = torch.empty_like(source)
+    ways = {
+        "product": lambda: matrix @ matrix,
+        "convolution": lambda: F.conv2d(maps, kernels, padding=3),
+        "copy": lambda: copy.copy_(source),
+        "call": lambda: F.conv2d(one, one),
+    }
+    least = {
+        name: times["least"] / 1e3 for name, times in interleaved(ways, device, None, rounds, threads=threads).items()
+    }
+    bids = n**3 / least["product"], maps.numel() * kernels[0].numel() / least["convolution"]
+    return Ceilings(max(bids), 2 * source.nbytes / least["copy"], least["call"])
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""The library's training loop against the plain one: images a second, and how long each waits for its batches.
+"""The library's training loop against the plain one: images per second, and how long each waits for its batches.
 
 Both train MobileNetV1 ×0.25 on Fashion-MNIST, in batches of 128, with the same crops and flips, the same
 optimizer and the same schedule.
 
 "plain" is the loop of most tutorials: a data set of PIL images, torchvision's transforms on one image at a time, a
 ``DataLoader`` that shuffles and whose workers stay, pinned memory on CUDA, ``loss.item()`` at every step, float32. It
-is measured without workers, with 2, and where there are more cores with one a core. The transforms are torchvision's v1
-on PIL images, which take less time than those of v2.
+is measured without workers, with 2, and where there are more cores with one per core. The transforms are torchvision's
+v1 on PIL images, which take less time than those of v2.
 
 "ours" is :func:`eamlib.training.fit` as it is, with each option that a user may switch on for speed.
 
@@ -69,7 +69,7 @@ class Epoch(NamedTuple):
 def measure(
     device: torch.device, work: Sequence[str] | None = None, seconds: float = 90.0, rounds: int = MOST
 ) -> Iterator[dict]:
-    """Yield a result a work: its settings, and the times of every loop.
+    """Yield one result per work: its settings, and the times of every loop.
 
     The first epoch of each loop is no part of them, but kept beside them: it compiles, and starts the workers.
 
@@ -249,7 +249,7 @@ def _seconds_of_batches(images: InMemory, mean: Tensor, std: Tensor, layout: tor
 
 
 def targets(result: dict) -> list[Target]:
-    """How many times the images a second of the best plain loop our best one has; of the static network alone, for
+    """The images per second of our best loop against those of the best plain one; of the static network alone, for
     which the bound was set."""
     if result["conv"] != "static":
         return []
@@ -265,7 +265,7 @@ def lines(result: dict) -> Iterator[str]:
         f"{result['work']}: MobileNetV1 ×{result['width_mult']:g}, conv {result['conv']}, {result['data']}, 32 × 32 "
         f"pixels, batch {result['batch']}, {result['steps']} steps an epoch, float32 unless bf16 is said."
     )
-    yield "Images a second; waiting: part of the time until a batch is ready. The first epoch compiles, and counts no"
+    yield "Images per second; waiting: part of the time until a batch is ready. The first epoch compiles, and counts no"
     yield "further.\n"
     yield f"{'':<38}{'median':>9} {'25–75 %':>17} {'÷ best plain':>13} {'waiting':>9} {'first epoch':>13}"
     best = min(times["ms"] for loop, times in loops.items() if loop.startswith("plain"))

@@ -45,8 +45,8 @@ def findings(protocol: Protocol, results: str | Path) -> dict:
 
     Returns:
         ``plan`` and ``digest``; ``done``, runs with a record and runs that the plan asks for at least, by part;
-        ``gate``, ``rows``, ``contrasts`` (as :func:`eamlib.plots.forest` takes them), ``ablation`` and ``alike`` (how
-        the answers of two rows to the same images correlate), each a list of dicts.
+        ``gate``, ``rows``, ``contrasts`` (as :func:`eamlib.book.contrasts.forest` takes them), ``ablation`` and
+        ``alike`` (how the answers of two rows to the same images correlate), each a list of dicts.
 
     Raises:
         ValueError: with its path, if a record's answers are not those of its accuracy.
@@ -336,7 +336,7 @@ def save(found: dict, folder: str | Path) -> Path:
     need("reproduce", "matplotlib")
     import matplotlib.pyplot as plt
 
-    from eamlib.plots import forest, verdict_grid
+    from eamlib.book.contrasts import forest, verdict_grid
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
-"""The book's look, and the plots that more than one chapter draws. matplotlib and seaborn, colour-blind safe."""
+"""The book's look, and the pictures that several chapters draw: matplotlib and seaborn, colour-blind safe."""
 
-from eamlib.plots.attention import attention_by_class, attention_over_training, premise_by_depth, readings
-from eamlib.plots.contrasts import forest, verdict_grid
-from eamlib.plots.curves import accuracy_curves
-from eamlib.plots.lineage import lineage, lineage_steps
+from eamlib.plots.attention import attention_by_class, attention_over_training
+from eamlib.plots.channels import correlation_map, strength_bars
+from eamlib.plots.curves import accuracy_curves, against_depth, premise_by_depth
 from eamlib.plots.look import style
-from eamlib.plots.redundancy import against_depth, correlation_map, gallery, strength_bars
+from eamlib.plots.maps import gallery, readings
 
 __all__ = [
     "accuracy_curves",
@@ -13,13 +12,9 @@ __all__ = [
     "attention_by_class",
     "attention_over_training",
     "correlation_map",
-    "forest",
     "gallery",
-    "lineage",
-    "lineage_steps",
     "premise_by_depth",
     "readings",
     "strength_bars",
     "style",
-    "verdict_grid",
 ]

@@ -1,3 +1,4 @@
+import itertools
 import json
 import sys
 import time
@@ -11,9 +12,9 @@ from torch import nn
 
 from eamlib import create_model, data
 from eamlib.__main__ import main
-from eamlib.bench import BENCHES, layers, memory, models, redundancy, train
+from eamlib.bench import BENCHES, layers, memory, models, redundancy, timing, train
 from eamlib.bench.process import alone, peak
-from eamlib.bench.timing import Target, interleaved, same_numerics
+from eamlib.bench.timing import Target, ceilings, interleaved, same_numerics
 from eamlib.functional import STRATEGIES
 from eamlib.training import normalize, pixel_statistics
 
@@ -33,13 +34,41 @@ def test_every_way_runs_once_a_round():
     times = interleaved(ways, CPU, seconds=10, rounds=7)
     assert calls[:3] == ["a", "b", "c"] and Counter(calls) == {"a": 8, "b": 8, "c": 8}
     assert all(sorted(calls[i : i + 3]) == ["a", "b", "c"] for i in range(0, 24, 3))
-    assert all(way["low"] <= way["ms"] <= way["high"] and way["rounds"] == 7 for way in times.values())
+    assert all(way["least"] <= way["low"] <= way["ms"] <= way["high"] for way in times.values())
+    assert all(way["rounds"] == 7 for way in times.values())
 
 
 def test_a_slow_way_sits_out_after_the_least_rounds():
     ways = {"slow": lambda: time.sleep(0.01), "fast": lambda: None}
     assert interleaved(ways, CPU, seconds=0.04)["slow"]["rounds"] == 5
     assert interleaved(ways, CPU, seconds=0.04, rounds=1)["slow"]["rounds"] == 1
+    assert interleaved(ways, rounds=7)["slow"]["rounds"] == 7
+
+
+def test_threads_are_those_that_were_asked_for_and_are_given_back():
+    before, seen = torch.get_num_threads(), []
+    interleaved({"a": lambda: seen.append(torch.get_num_threads())}, rounds=1, threads=before + 1)
+    assert seen == [before + 1] * 2 and torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError):
+        interleaved({"a": lambda: 1 / 0}, threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"rounds": 0}, {"threads": 0}])
+def test_a_clock_that_cannot_run_says_why(wrong):
+    [name] = wrong
+    with pytest.raises(ValueError, match=f"{name} = 0 must be"):
+        interleaved({"a": lambda: None}, **wrong)
+
+
+@pytest.mark.parametrize(("product", "convolution"), [(10.0, 1000.0), (1000.0, 10.0)])
+def test_the_better_bid_is_the_ceiling(monkeypatch, product, convolution):
+    least = {"product": product, "convolution": convolution, "copy": 50.0, "call": 0.01}
+    monkeypatch.setattr(timing, "interleaved", lambda *_, **__: {name: {"least": ms} for name, ms in least.items()})
+    found = ceilings()
+    assert found.macs == pytest.approx(1024**3 / 0.01 if product < convolution else 8 * 128 * 128 * 49 * 28**2 / 0.01)
+    assert (found.bytes, found.call) == (pytest.approx(2 * 2**28 / 0.05), pytest.approx(1e-5))
+    assert found.corner == found.macs / found.bytes
 
 
 def test_a_target_is_met_up_to_its_bound():
@@ -154,11 +183,15 @@ def test_autograd_keeps_more_for_grouped_than_for_auto_each_time_the_same():
     assert saved["grouped"][0] > saved["auto"][0]
 
 
-def test_memory_is_measured_in_processes_of_their_own(monkeypatch):
-    monkeypatch.setattr(memory, "WAYS", {way: memory.WAYS[way] for way in ("static", "auto", "grouped")})
-    (result,) = memory.measure(CPU, batch=16, width_mult=0.25)
+def test_memory_is_measured_way_by_way(monkeypatch):
+    # Here and not in five new processes, of which each takes seconds to import PyTorch: so the peaks are made up.
+    peaks = (count**2 for count in itertools.count())
+    monkeypatch.setattr(memory, "alone", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(memory, "peak", lambda device: next(peaks))
+    (result,) = memory.measure(CPU, batch=4, width_mult=0.25)
     ways = result["ways"]
-    assert json.loads(json.dumps(result)) == result and all(way["peak"] > 0 for way in ways.values())
+    assert json.loads(json.dumps(result)) == result
+    assert [way["peak"] for way in ways.values()] == [1, 5, 9, 13, 17]
     assert ways["static"]["saved"] < ways["auto"]["saved"] < ways["grouped"]["saved"]
     assert "beyond static" in "\n".join(memory.lines(result))
 
@@ -199,7 +232,12 @@ def test_the_target_of_redundancy_is_the_memory_of_measuring_a_layer(peak, met):
 
 def test_a_process_of_its_own_has_its_own_peak_and_our_threads():
     ballast = torch.ones(2**26)  # 256 MiB, which the other process never has
-    assert alone(torch.get_num_threads) == torch.get_num_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)  # as a new process would not by itself
+    try:
+        assert alone(torch.get_num_threads) == before + 1
+    finally:
+        torch.set_num_threads(before)
     assert alone(peak, CPU) < peak(CPU) - 2**27
     del ballast
 

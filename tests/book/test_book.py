@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from conftest import ADDRESS, HTML, NOTEBOOKS, ROOT, toc_pages
 from pybtex.database import parse_file
 
-from eamlib import plots
+from eamlib.book.steps import lineage_steps
 
 REFERENCES = parse_file(ROOT / "book" / "references.bib").entries
 each_page = pytest.mark.parametrize("page", toc_pages())
@@ -79,7 +79,7 @@ def test_the_page_for_what_is_not_there_works_at_any_depth(html):
 def test_landing_page_shows_the_costs_that_the_library_counts(html):
     steps = soup(html / "book" / "index.html").select("ol.lineage > li")
     assert len(steps) == 6
-    for step, (name, _, cost) in zip(steps, plots.lineage_steps(), strict=True):
+    for step, (name, _, cost) in zip(steps, lineage_steps(), strict=True):
         assert step.strong.text == name
         shown = [bar.text for bar in step.select(".bar")]
         assert shown == [f"{cost.parameters / 1e3:.0f} k parameters", f"{cost.flops / 1e6:.1f} M FLOPs"]

@@ -14,9 +14,9 @@ from selenium.webdriver.support.select import Select
 from torch import nn
 
 import eamlib
+from eamlib.book import explore
+from eamlib.book.explore.formulas import rows
 from eamlib.layers import DynamicConv2d
-from eamlib.plots import explore
-from eamlib.plots.explore.cost import rows
 from eamlib.redundancy import measure
 
 pytestmark = chromium.NEEDED

@@ -104,7 +104,7 @@ def test_the_gallery_links_duplicates(families):
     figure = plots.gallery(torch.randn(8, 4, 4), families, columns=3)
     titles = [ax.get_title() for ax in figure.axes]
     assert titles == ["0  A", "1  B", "2", "3  A", "4", "5  A", "6  B", "7", ""]
-    framed = [ax.get_title() for ax in figure.axes if ax.axison]
+    framed = [ax.get_title() for ax in figure.axes if ax.get_frame_on() and ax.axison]
     assert framed == ["0  A", "1  B", "3  A", "5  A", "6  B"]
     assert len(figure.axes[0].images) == 1
 
@@ -122,7 +122,7 @@ def test_a_chain_of_duplicates_is_one_family():
 
 def test_a_gallery_without_statistics_frames_nothing():
     figure = plots.gallery(torch.randn(3, 2, 2))
-    assert not any(ax.axison for ax in figure.axes)
+    assert not any(ax.get_frame_on() and ax.axison for ax in figure.axes)
 
 
 def test_a_gallery_is_of_one_image_and_one_layer(families):

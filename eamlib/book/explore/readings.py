@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.analysis.watch import outputs_of
+from eamlib.book.explore.controls import Choice
+from eamlib.book.explore.explorer import Explorer
+from eamlib.book.explore.maps import SIDE, Layers, Watched, planes, reduced
 from eamlib.layers import DynamicConv2d
 from eamlib.layers.selection import channel_selection
-from eamlib.plots.explore.fragment import Choice, Explorer, encoded
-from eamlib.plots.explore.maps import SIDE, Layers, Watched, reduced, to_bytes
 from eamlib.redundancy import Premise, Reading, premise
 
 LARGEST = 300  # numbers of a reading: fitting a whole page of larger ones takes its readers too long
@@ -42,18 +43,18 @@ def eam(
 ) -> Explorer:
     """Choose a selection, n, p and pooling; see the channels, the pooled maps and the K attention weights.
 
-    A trained attention has weights for its own reading and for no other. So two answers stand side by side: the
-    trained one's, with how far it departs from its average over all images, and that of a linear attention that gets
-    this reading alone and was fitted to imitate it, by :func:`eamlib.redundancy.premise` over all ``images``, with its
-    held-out R². Readings of more than 300 numbers are left out.
+    A trained attention has weights for its own reading and for no other. So two answers stand side by side: that of the
+    trained attention, with how far it departs from its average over all images; and that of a linear attention which
+    gets this reading alone, fitted by :func:`eamlib.redundancy.premise` over all ``images`` to imitate the trained one,
+    with its held-out R². Readings of more than 300 numbers are left out.
 
     Args:
         model: a network of :class:`eamlib.layers.DynamicConv2d`, best one whose attention reads all channels.
         images: ``[N, C, H, W]``, as the model takes them. Live, each can be looked at.
         layers: names of dynamic convolutions, or text to name. What is read is their input. Live, all of the network's
             are offered.
-        shown: indices of the images on the static page; the first three if left out.
-        names: a text an image.
+        shown: indices of the images on the static page; None takes the first three.
+        names: one text per image.
         seed: of RCR's draw.
 
     Raises:
@@ -79,52 +80,42 @@ def eam(
         Choice("pool", "Pooling", {"average": "avg", "maximum": "max"}),
     )
     fitted: dict[tuple[str, Reading], Premise] = {}
-    answers: dict[str, Tensor] = {}
 
     def reading_of(select: str, n: int, p: int, pool: str) -> Reading:
         return Reading(select, n if select in COUNTED else 4, pool, p, seed)
 
-    def unselectable(layer: str, select: str, n: int) -> str | None:
-        """Why these channels cannot be selected, if so."""
+    def unread(layer: str, select: str, n: int, p: int = 0) -> str | None:
+        """Why there is no such reading, if so; at p = 0, why these channels cannot be selected."""
         in_channels = watched.shapes[layer][0]
         if select in COUNTED and n > in_channels:
             return f"n = {n} is more than the {in_channels} channels of this layer."
         if select not in COUNTED and in_channels < 4:
             return f"This layer has {in_channels} channels, too few for a quarter of them."
+        if p and (features := len(chosen(layer, select, n)) * p**2) > LARGEST:
+            return (
+                f"{features // p**2} maps of {p} × {p} are {features:,} numbers. To fit an attention to so many takes "
+                f"seconds: this explorer stops at {LARGEST}, eamlib.redundancy.premise does not."
+            )
         return None
 
-    def unread(layer: str, select: str, n: int, p: int) -> str | None:
-        """Why there is no such reading, if so."""
-        if why := unselectable(layer, select, n):
-            return why
-        features = len(chosen(layer, select, n)) * p * p
-        if features <= LARGEST:
-            return None
-        return (
-            f"{features // p**2} maps of {p} × {p} are {features:,} numbers. To fit an attention to so many takes "
-            f"seconds: this explorer stops at {LARGEST}, eamlib.redundancy.premise does not."
-        )
-
-    def fit(layer: str, readings: Sequence[Reading]) -> None:
-        for found in premise(model, watched.batches(), readings, [layer]):
-            fitted[layer, found.reading] = found
+    def fit(layer: str, readings: Iterable[Reading]) -> None:
+        if missing := [reading for reading in dict.fromkeys(readings) if (layer, reading) not in fitted]:
+            found = premise(model, watched.batches(), missing, [layer])
+            fitted.update({(layer, one.reading): one for one in found})
 
     def fit_all() -> None:
         for layer in watched.layers.values():
-            offered = itertools.product(*(control.options.values() for control in controls))
-            readings = {reading_of(*values): None for values in offered if not unread(layer, *values[:3])}
-            if missing := [reading for reading in readings if (layer, reading) not in fitted]:
-                fit(layer, missing)
+            states = itertools.product(*(control.options.values() for control in controls))
+            fit(layer, [reading_of(*state) for state in states if not unread(layer, *state[:3])])
 
     def premise_of(layer: str, reading: Reading) -> Premise:
-        if (layer, reading) not in fitted:
-            fit(layer, [reading])
+        fit(layer, [reading])
         return fitted[layer, reading]
 
     @cache
     def chosen(layer: str, select: str, n: int) -> list[list[int]]:
         """For each map that is read, the channels that it is made of."""
-        if unselectable(layer, select, n):
+        if unread(layer, select, n):
             return []
         numbers = torch.arange(watched.shapes[layer][0])
         if select in ("cgr", "cgr-max"):
@@ -132,12 +123,15 @@ def eam(
         selection = channel_selection(select, len(numbers), n if select in COUNTED else None, seed)
         return [[channel] for channel in selection(numbers[None, :, None, None]).flatten().tolist()]
 
+    def selected(image: int, layer: str, reading: Reading) -> Tensor:
+        maps = watched.maps(image, layer)
+        return reading.of(maps.shape[1]).to(maps.device).select(maps)
+
     def picked(image: int, layer: str, select: str, n: int) -> dict[str, Any] | None:
         """The maps that are read, each in its own range."""
-        if unselectable(layer, select, n):
+        if unread(layer, select, n):
             return None
-        maps = reduced(selected(image, layer, reading_of(select, n, 1, "avg")), SIDE)[0]
-        return {"size": list(maps.shape), "bytes": encoded(to_bytes(maps.flatten(1)))}
+        return planes(reduced(selected(image, layer, reading_of(select, n, 1, "avg")), SIDE)[0])
 
     def pooled(image: int, layer: str, select: str, n: int, p: int, pool: str) -> dict[str, Any] | None:
         """The same maps pooled to p × p, each in the range of the map that it was made of."""
@@ -145,30 +139,23 @@ def eam(
             return None
         reading = reading_of(select, n, p, pool)
         maps = watched.maps(image, layer)
-        small = reading.of(maps.shape[1]).to(maps.device).descriptor(maps).view(-1, p * p)
-        ranges = selected(image, layer, reading)[0].flatten(1)
-        return {"size": [len(small), p, p], "bytes": encoded(to_bytes(small, like=ranges))}
+        small = reading.of(maps.shape[1]).to(maps.device).descriptor(maps).view(-1, p, p)
+        return planes(small, like=selected(image, layer, reading)[0])
 
-    def selected(image: int, layer: str, reading: Reading) -> Tensor:
-        maps = watched.maps(image, layer)
-        return reading.of(maps.shape[1]).to(maps.device).select(maps)
-
-    def answers_of(layer: str) -> Tensor:
+    @cache
+    def answers(layer: str) -> Tensor:
         """The trained attention's weights ``[N, K]`` for all images."""
-        if layer not in answers:
-            wanted = {name: model.get_submodule(name).attention for name in {*watched.layers.values(), layer}}
-            answers.update(outputs_of(model, watched.batches(), wanted))
-        return answers[layer]
+        return outputs_of(model, watched.batches(), {layer: model.get_submodule(layer).attention})[layer]
 
     def attention(image: int, layer: str) -> list[float]:
         """The trained attention's K weights."""
-        return _rounded(answers_of(layer)[image])
+        return _rounded(answers(layer)[image])
 
     @cache
     def average(layer: str) -> dict[str, Any]:
         """The mean of the trained attention over all images, and how far it departs from it."""
-        mean = answers_of(layer).mean(0)
-        departures = answers_of(layer) - mean
+        mean = answers(layer).mean(0)
+        departures = answers(layer) - mean
         return {
             "mean": _rounded(mean),
             "spread": float(f"{departures.square().mean().sqrt().item():.2g}"),
@@ -176,7 +163,7 @@ def eam(
         }
 
     def imitated(image: int, layer: str, select: str, n: int, p: int, pool: str) -> list[float] | None:
-        """The K weights of the attention that gets this reading alone."""
+        """The K weights of the attention that reads this alone."""
         if unread(layer, select, n, p):
             return None
         found = premise_of(layer, reading_of(select, n, p, pool))

@@ -1,38 +1,42 @@
 """What a convolution costs, by formulas that Python and the page's script evaluate alike.
 
 Parameters and MACs are those of :func:`eamlib.cost` of the layer, without biases: fvcore's rules, by which pooling
-counts one a value read and a softmax nothing. Bytes are the least that must move: weights, input and output once each,
-in float32; of the depthwise separable pair each of its two layers its own.
+counts one per value read and a softmax nothing. Bytes are the least that must move: weights, input and output once
+each, in float32; the two layers of the depthwise separable pair each move their own.
 """
 
 from __future__ import annotations
 
-import ast
-import operator
-import re
 from typing import Any
 
-from eamlib.plots.explore.fragment import Explorer, Number
+from eamlib.book.explore.controls import Number
+from eamlib.book.explore.explorer import Explorer
 
 # What EAM reads: n maps of p × p, and the width of its hidden layer. Ding et al. 2021's defaults.
 CONSTANTS = {"n": 4, "p": 5, "h": 10}
 
 _KERNEL = "k**2 * (C // g) * O"
-_BYTES = "4 * (parameters + C * H * W + O * H * W)"
+_SQUEEZED = "max(1, C // 4)"  # the hidden width of Ding's attention
 _GROUPS = (
     ("C % g", "g = {g} groups do not divide the {C} input channels."),
     ("O % g", "g = {g} groups do not divide the {O} output channels."),
 )
 
 
-def _row(name: str, about: str, parameters: str, macs: str, moved: str = _BYTES, needs=_GROUPS) -> dict[str, Any]:
-    """A row of the table. Its ``needs`` must be 0; a formula may use what those before it came to."""
-    formulas = {"parameters": parameters, "macs": macs, "bytes": moved, "intensity": "macs / bytes"}
+def _row(
+    name: str, about: str, parameters: str, macs: str, maps: str = "C * H * W + O * H * W", needs=_GROUPS
+) -> dict[str, Any]:
+    """A row of the table: ``needs`` must come to 0, or their messages stand instead of numbers."""
     return {
         "name": name,
         "about": about,
         "needs": [("(k + 1) % 2", "k = {k} is even; only odd kernels keep the size."), *needs],
-        "formulas": formulas,
+        "formulas": {
+            "parameters": parameters,
+            "macs": macs,
+            "bytes": f"4 * (parameters + {maps})",
+            "intensity": "macs / bytes",
+        },
     }
 
 
@@ -40,21 +44,21 @@ ROWS = (
     _row("standard", "one kernel", _KERNEL, f"{_KERNEL} * H * W"),
     _row(
         "depthwise separable",
-        "k × k a channel, then 1 × 1; g is not read",
+        "k × k per channel, then 1 × 1; g is not read",
         "k**2 * C + C * O",
         "(k**2 * C + C * O) * H * W",
-        "4 * (parameters + (C + C) * H * W + (C + O) * H * W)",
+        "(C + C) * H * W + (C + O) * H * W",
         needs=(),
     ),
     _row(
         "DyNet (Ding)",
         "K kernels; the attention reads the mean of every channel",
-        f"K * {_KERNEL} + C * max(1, C // 4) + max(1, C // 4) * K + K",
-        f"{_KERNEL} * H * W + K * {_KERNEL} + C * H * W + C * max(1, C // 4) + max(1, C // 4) * K",
+        f"K * {_KERNEL} + C * {_SQUEEZED} + {_SQUEEZED} * K + K",
+        f"{_KERNEL} * H * W + K * {_KERNEL} + C * H * W + C * {_SQUEEZED} + {_SQUEEZED} * K",
     ),
     _row(
         "DyNet (Zhang)",
-        "g_t kernels an output channel, each with its coefficient",
+        "g_t kernels per output channel, each with its coefficient",
         f"g_t * {_KERNEL} + C * O * g_t + O * g_t",
         f"{_KERNEL} * H * W + g_t * {_KERNEL} + C * H * W + C * O * g_t",
     ),
@@ -71,7 +75,8 @@ ROWS = (
 def cost() -> Explorer:
     """Choose the sizes of a convolution; see parameters, MACs, bytes and arithmetic intensity of five kinds of it.
 
-    Stride 1, the size kept, no biases in the convolutions. What is counted: see :mod:`eamlib.plots.explore.cost`.
+    Stride 1, the size kept, no biases in the convolutions. Parameters and MACs are those of :func:`eamlib.cost`; bytes
+    are the least that must move, in float32: weights, input and output once each.
 
     Example:
         >>> explorer = cost()
@@ -88,7 +93,7 @@ def cost() -> Explorer:
             Number("k", "k, kernel size", 3, most=15),
             Number("g", "g, groups", 1),
             Number("K", "K, kernels mixed", 4, most=64),
-            Number("g_t", "g_t, kernels a channel (Zhang)", 6, most=64),
+            Number("g_t", "g_t, kernels per channel (Zhang)", 6, most=64),
             Number("H", "H, rows", 28, most=1024),
             Number("W", "W, columns", 28, most=1024),
         ),
@@ -104,45 +109,15 @@ def rows(C: int, O: int, k: int, g: int, K: int, g_t: int, H: int, W: int) -> li
 
 
 def _evaluated(row: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
-    for expression, message in row["needs"]:
-        if evaluate(expression, sizes) != 0:
-            return {"message": re.sub(r"\{(\w+)\}", lambda name: str(sizes[name[1]]), message)}
+    for formula, message in row["needs"]:
+        if _value(formula, sizes) != 0:
+            return {"message": message.format(**sizes)}
     found: dict[str, Any] = {}
     for quantity, formula in row["formulas"].items():
-        found[quantity] = evaluate(formula, sizes | found)
+        found[quantity] = _value(formula, sizes | found)
     return found
 
 
-_OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-
-
-def evaluate(expression: str, values: dict[str, float]) -> float:
-    """The value of an expression of numbers, names, ``+ - * / // % **``, parentheses and ``max``.
-
-    Raises:
-        ValueError: if there is anything else in it, or a name that has no value.
-    """
-
-    def of(node: ast.AST) -> float:
-        match node:
-            case ast.Expression(body=body):
-                return of(body)
-            case ast.Constant(value=int() as value) if not isinstance(value, bool):
-                return value
-            case ast.Name(id=name) if name in values:
-                return values[name]
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                return _OPERATORS[type(op)](of(left), of(right))
-            case ast.Call(func=ast.Name(id="max"), args=arguments, keywords=[]) if arguments:
-                return max(map(of, arguments))
-        raise ValueError(f"expression = {expression!r}: {ast.unparse(node)!r} is no part of a formula.")
-
-    return of(ast.parse(expression, mode="eval"))
+def _value(formula: str, sizes: dict[str, float]) -> float:
+    """What one of the formulas above comes to. ``explorers.js`` evaluates the same text."""
+    return eval(formula, {"__builtins__": {}, "max": max}, sizes)

@@ -1,4 +1,4 @@
-"""Which channels of a layer say the same: every map, and beside a chosen one its nearest duplicates."""
+"""Which channels of a layer repeat each other: every map, and beside a chosen one its nearest duplicates."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eamlib.plots.explore.fragment import Explorer, encoded
-from eamlib.plots.explore.maps import Layers, Watched
-from eamlib.redundancy import ChannelStatistics, measure
+from eamlib.book.explore.explorer import Explorer
+from eamlib.book.explore.maps import Layers, Watched, encoded
+from eamlib.redundancy import measure
 
 
 def channels(
@@ -24,16 +24,16 @@ def channels(
 ) -> Explorer:
     """Choose an image, a layer and a channel; see the channel's nearest duplicates, and count them above a threshold.
 
-    Two channels are as near as their maps correlate, Pearson's ``|r|`` over every pixel of all ``images``: 1 is the
-    same up to an affine map. A channel without any variation is dead, and has no duplicate.
+    Two channels are as near as their maps correlate, by Pearson's ``|r|`` over every pixel of all ``images``: at 1 they
+    are the same up to an affine map. A channel without any variation is dead and has no duplicate.
 
     Args:
         model: any network; it runs in eval mode, and its mode is restored.
-        images: ``[N, C, H, W]``, as the model takes them. All of them are measured. Live, each can be looked at.
+        images: ``[N, C, H, W]``, as the model takes them. All of them are measured; live, each can be looked at.
         layers: names as in ``model.named_modules()``, or text to name; what is shown is their output. Live, all layers
             of their classes are offered.
-        shown: indices of the images on the static page; the first six if left out.
-        names: a text an image.
+        shown: indices of the images on the static page; None takes the first six.
+        names: one text per image.
 
     Raises:
         ValueError: if there is no image, an index is out of range, there are not as many names as images, there is no
@@ -47,17 +47,10 @@ def channels(
     """
     first = range(min(6, len(images))) if shown is None else shown
     watched = Watched(model, images, layers, first, names, "output")
-    measured: dict[str, ChannelStatistics] = {}
-
-    def measure_all() -> None:
-        if missing := [layer for layer in watched.layers.values() if layer not in measured]:
-            measured.update(measure(model, watched.batches(), missing))
 
     @cache
     def statistics(layer: str) -> dict[str, Any]:
-        if layer not in measured:
-            measured.update(measure(model, watched.batches(), [layer]))
-        found = measured[layer]
+        found = measure(model, watched.batches(), [layer])[layer]
         return {
             "channels": found.channels,
             "images": len(images),
@@ -70,7 +63,6 @@ def channels(
         title="Channels that repeat each other",
         controls=(watched.image_control(), watched.layer_control()),
         parts={part.__name__: part for part in (watched.picture, watched.drawn, statistics)},
-        prepare=measure_all,
     )
 
 

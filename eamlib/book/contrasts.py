@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from eamlib._extras import need
+from eamlib._checks import one_of
+from eamlib.plots.look import axes, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +23,10 @@ _COLUMNS = {"P(better)": 0.0, "adjusted p": 0.45, "verdict": 0.8}  # beside the 
 
 
 def forest(contrasts: Sequence[Mapping]) -> Figure:
-    """A line a contrast: the difference with its interval over the margin's band, the paper's difference as a hollow
-    mark, and beside it the probability of an improvement, the adjusted p-value and the verdict.
+    """One line per contrast: the difference with its interval over the margin's band, and the paper's difference as a
+    hollow mark; beside them the probability of an improvement, the adjusted p-value and the verdict.
 
-    An interval that is not tested may leave the picture; an arrow then stands where it does.
+    The interval of a contrast that is not tested may leave the picture; an arrow then stands where it does.
 
     Args:
         contrasts: from top to bottom, each with
@@ -48,18 +49,15 @@ def forest(contrasts: Sequence[Mapping]) -> Figure:
         >>> [text.get_text() for text in figure.axes[1].texts][:3]
         ['0.83 [0.24, 0.99]', '0.040', 'settled']
     """
-    need("plots", "matplotlib")
-    import matplotlib.pyplot as plt
-
     _check(contrasts)
-    limit = 1.08 * max(_reach(contrast) for contrast in contrasts)
+    limit = 1.08 * max(map(_reach, contrasts))
     size = (8.4, 1.5 + 0.5 * len(contrasts))
-    figure, (ax, beside) = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(1, 1.1))
+    figure, (ax, beside) = pyplot().subplots(1, 2, figsize=size, sharey=True, width_ratios=(1, 1.1))
     for y, contrast in enumerate(contrasts):
-        ax.barh(y, 2 * contrast["margin"], left=-contrast["margin"], height=1, color="#e6e6e6", lw=0, zorder=0)
+        band = ax.barh(y, 2 * contrast["margin"], 1, -contrast["margin"], color="#e6e6e6", lw=0, zorder=0)
         _draw(ax, y, contrast, limit)
-        cells = _share(contrast["improvement"]), _p(contrast["p_adjusted"]), contrast["verdict"]
-        for x, cell in zip(_COLUMNS.values(), cells, strict=True):
+        better = _interval(contrast["improvement"], "probability", ".2f")
+        for x, cell in zip(_COLUMNS.values(), (better, _p(contrast["p_adjusted"]), contrast["verdict"]), strict=True):
             beside.text(x, y, cell, va="center", fontsize=10)
     for head, x in _COLUMNS.items():
         beside.text(x, -0.75, head, va="bottom", fontsize=10, fontweight="bold")
@@ -70,48 +68,35 @@ def forest(contrasts: Sequence[Mapping]) -> Figure:
     ax.grid(False, axis="y")
     beside.set(xlim=(0, 1), frame_on=False)
     beside.axis("off")
-    _legend(figure, ax)
+    # Of the marks that occur, each once.
+    drawn = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    marks = {name: drawn[name] for name in (*_VERDICTS, "the paper's") if name in drawn} | {"margin": band}
+    look = {"loc": "outside lower center", "ncol": len(marks), "frameon": False, "fontsize": 10}
+    figure.legend(marks.values(), marks.keys(), **look)
     return figure
 
 
 def _draw(ax: Axes, y: int, contrast: Mapping, limit: float) -> None:
-    mark = _VERDICTS[contrast["verdict"]][2]
-    if contrast["printed"] is not None:
-        ax.plot(contrast["printed"], y - 0.22, "D", color="C1", mfc="white", mew=1.6, ms=6, label="the paper's")
-    if contrast["mean"] is None:
+    mean, low, high, printed = (contrast[key] for key in ("mean", "low", "high", "printed"))
+    if printed is not None:
+        ax.plot(printed, y - 0.22, "D", color="C1", mfc="white", mew=1.6, ms=6, label="the paper's")
+    if mean is None:
         return
-    if contrast["low"] is not None:
-        ax.plot((contrast["low"], contrast["high"]), (y + 0.12, y + 0.12), color="C0", lw=2)
-        for outside, edge, arrow in (
-            (contrast["low"] < -limit, -limit, "<"),
-            (contrast["high"] > limit, limit, ">"),
-        ):
+    y += 0.12
+    if low is not None:
+        ax.plot((low, high), (y, y), color="C0", lw=2)
+        for outside, edge, arrow in ((low < -limit, -limit, "<"), (high > limit, limit, ">")):
             if outside:
-                ax.plot(edge, y + 0.12, arrow, color="C0", ms=7, clip_on=False)
-    ax.plot(contrast["mean"], y + 0.12, mark, color="C0", ms=7, mew=2, label=contrast["verdict"])
-
-
-def _legend(figure: Figure, ax: Axes) -> None:
-    """Of the marks that occur, each once."""
-    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    order = [name for name in (*_VERDICTS, "the paper's") if name in handles]
-    band = ax.patches[0]
-    figure.legend(
-        [*(handles[name] for name in order), band],
-        [*order, "margin"],
-        loc="outside lower center",
-        ncol=len(order) + 1,
-        frameon=False,
-        fontsize=10,
-    )
+                ax.plot(edge, y, arrow, color="C0", ms=7, clip_on=False)
+    ax.plot(mean, y, _VERDICTS[contrast["verdict"]][2], color="C0", ms=7, mew=2, label=contrast["verdict"])
 
 
 def verdict_grid(contrasts: Sequence[Mapping], ax: Axes | None = None) -> Axes:
-    """What is known of which claim on which data: a cell is settled, bounded or not tested, with difference and
-    interval.
+    """What is known of each claim on each set of data: settled, bounded or not tested, with difference and interval.
 
     Args:
-        contrasts: as :func:`forest` takes them; a claim is a ``label``. What is missing for some data is not tested.
+        contrasts: as :func:`forest` takes them; a claim is a ``label``. A claim that lacks a contrast on some data is
+            not tested there.
         ax: where to draw; None makes a new figure.
 
     Raises:
@@ -124,23 +109,19 @@ def verdict_grid(contrasts: Sequence[Mapping], ax: Axes | None = None) -> Axes:
         >>> ax.texts[0].get_text()
         'settled\\n+0.47 [+0.08, +0.85]'
     """
-    need("plots", "matplotlib")
-    import matplotlib.pyplot as plt
-
     _check(contrasts)
     labels, data = (list(dict.fromkeys(contrast[key] for contrast in contrasts)) for key in ("label", "data"))
     cells = {(contrast["label"], contrast["data"]): contrast for contrast in contrasts}
     if len(cells) < len(contrasts):
         raise ValueError("contrasts has two of one label on the same data; allowed is one.")
-    if ax is None:
-        _, ax = plt.subplots(figsize=(2.2 + 1.75 * len(data), 0.9 + 0.52 * len(labels)))
+    ax = axes(ax, figsize=(2.2 + 1.75 * len(data), 0.9 + 0.52 * len(labels)))
     for y, label in enumerate(labels):
         for x, name in enumerate(data):
             contrast = cells.get((label, name), {"verdict": "not tested", "mean": None})
             fill, ink, _ = _VERDICTS[contrast["verdict"]]
-            ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=fill, edgecolor="#808080"))
-            text = contrast["verdict"] + ("" if contrast["mean"] is None else f"\n{_difference(contrast)}")
-            ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=9.5)
+            ax.bar(x, 1, 1, y - 0.5, color=fill, edgecolor="#808080")
+            difference = "" if contrast["mean"] is None else "\n" + _interval(contrast, "mean", "+.2f")
+            ax.text(x, y, contrast["verdict"] + difference, ha="center", va="center", color=ink, fontsize=9.5)
     ax.set_xticks(range(len(data)), data)
     ax.set_yticks(range(len(labels)), labels)
     ax.set(xlim=(-0.5, len(data) - 0.5), ylim=(len(labels) - 0.5, -0.5))
@@ -158,8 +139,7 @@ def _check(contrasts: Sequence[Mapping]) -> None:
             raise ValueError(
                 f"contrast {contrast.get('label')!r} lacks {', '.join(missing)}; needed: {', '.join(_KEYS)}."
             )
-        if contrast["verdict"] not in _VERDICTS:
-            raise ValueError(f"verdict = {contrast['verdict']!r} is unknown. Allowed: {', '.join(_VERDICTS)}.")
+        one_of("verdict", contrast["verdict"], _VERDICTS)
 
 
 def _reach(contrast: Mapping) -> float:
@@ -168,16 +148,12 @@ def _reach(contrast: Mapping) -> float:
     return max([2 * contrast["margin"], *(abs(contrast[name]) for name in names if contrast[name] is not None)])
 
 
-def _difference(contrast: Mapping) -> str:
-    interval = "" if contrast["low"] is None else " [{low:+.2f}, {high:+.2f}]"
-    return ("{mean:+.2f}" + interval).format(**contrast).replace("-", "−")
-
-
-def _share(improvement: Mapping | None) -> str:
-    if improvement is None or improvement["probability"] is None:
+def _interval(found: Mapping | None, name: str, form: str) -> str:
+    """A number with its interval, if there is one."""
+    if found is None or found[name] is None:
         return "–"
-    interval = "" if improvement["low"] is None else " [{low:.2f}, {high:.2f}]"
-    return ("{probability:.2f}" + interval).format(**improvement)
+    interval = "" if found["low"] is None else f" [{found['low']:{form}}, {found['high']:{form}}]"
+    return f"{found[name]:{form}}{interval}".replace("-", "−")
 
 
 def _p(p: float | None) -> str:

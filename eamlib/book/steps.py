@@ -1,12 +1,14 @@
-"""The way from the standard convolution to EAM: the bars of the landing page, and the figure of the cover."""
+"""The six steps from the standard convolution to EAM: the bars of the landing page, and the figure of the cover."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eamlib._extras import need
+from eamlib.plots.look import pyplot
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from eamlib.analysis.cost import Cost
 
 
@@ -36,31 +38,25 @@ def lineage_steps(channels: int = 128, size: int = 28) -> list[tuple[str, str, C
         ("Depthwise separable", "space and channels apart", bare),
         ("MobileNet", "a norm and a ReLU after each half", block("static")),
         ("Dynamic = DyNet (Ding)", "4 kernels, mixed anew for each image", block("dynamic")),
-        ("DyNet (Zhang)", "6 kernels a channel, mixed a channel", block("dynet")),
+        ("DyNet (Zhang)", "6 kernels per channel, mixed per channel", block("dynet")),
         ("EAM", "4 kernels, the mixer reads 4 channels", block("eam-rcr")),
     )
     return [(name, idea, cost(module, (channels, size, size))) for name, idea, module in steps]
 
 
-def lineage(channels: int = 128, size: int = 28):
+def lineage(channels: int = 128, size: int = 28) -> Figure:
     """The six steps of :func:`lineage_steps`, each with two bars.
-
-    Returns:
-        The figure.
 
     Example:
         >>> figure = lineage(channels=16, size=8)
         >>> [ax.get_title(loc="left") for ax in figure.axes][-1]
         '6  EAM'
     """
-    need("plots", "matplotlib")
-    import matplotlib.pyplot as plt
-
     steps = lineage_steps(channels, size)
     most = max(c.parameters for *_, c in steps), max(c.flops for *_, c in steps)
 
-    figure, axes = plt.subplots(3, 2, figsize=(6.4, 5.2), sharex=True)
-    for i, (ax, (name, idea, c)) in enumerate(zip(axes.flat, steps, strict=True)):
+    figure, grid = pyplot().subplots(3, 2, figsize=(6.4, 5.2), sharex=True)
+    for i, (ax, (name, idea, c)) in enumerate(zip(grid.flat, steps, strict=True)):
         shares = [c.flops / most[1], c.parameters / most[0]]
         ax.barh([0, 1], shares, color=["C0", "C1"], height=0.6)
         ax.text(shares[0] + 0.02, 0, f"{c.flops / 1e6:.1f} M FLOPs", va="center", fontsize=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from eamlib._checks import integer_within, some_images
 from eamlib.analysis.watch import outputs_of
-from eamlib.plots.explore.fragment import Choice, encoded
+from eamlib.book.explore.controls import Choice
 from eamlib.redundancy.measure import pick
 
 SIDE = 32  # pixels: what is larger is drawn smaller, for the page's sake
@@ -29,12 +30,11 @@ class Watched:
         images: ``[N, C, H, W]``, as the model takes them.
         layers: names, or text to name.
         shown: indices of the images that a static page offers.
-        names: a text an image.
+        names: one text per image.
         side: which maps of a layer are meant, its ``"input"`` or its ``"output"``.
 
     Raises:
-        ValueError: if there is no image, an index is out of range, there are not as many names as images, there is no
-            layer, a name is unknown, or a layer has no maps ``[B, C, H, W]``.
+        ValueError: as :func:`eamlib.explore.channels`.
     """
 
     def __init__(
@@ -48,15 +48,14 @@ class Watched:
     ):
         some_images("images", images)
         if names is not None and len(names) != len(images):
-            raise ValueError(f"names has {len(names)} texts for {len(images)} images; allowed is one an image.")
+            raise ValueError(f"names has {len(names)} texts for {len(images)} images; allowed is one per image.")
         if not shown or not layers:
             raise ValueError(f"{'layers' if shown else 'shown'} is empty; at least one is needed.")
         for index in shown:
             integer_within("shown", index, 0, len(images) - 1)
         self.model, self.images, self.side = model, images, side
         self.shown, self.names = tuple(shown), names
-        wanted = dict(layers) if isinstance(layers, Mapping) else pick(model, layers)
-        self.layers = {text: layer if isinstance(layer, str) else text for text, layer in wanted.items()}
+        self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in pick(model, layers)}
         chosen = pick(model, list(self.layers.values()))
         # One look at the first image: every layer of these classes that runs and has maps.
         same = {
@@ -106,12 +105,11 @@ class Watched:
         pixels = reduced(self.images[image : image + 1].float(), 2 * SIDE)[0]
         grey = len(pixels) != 3 or bool((pixels == pixels[:1]).all())
         pixels = pixels.mean(0, keepdim=True) if grey else pixels
-        return {"size": list(pixels.shape), "bytes": encoded(to_bytes(pixels.flatten())[0].view(pixels.shape))}
+        return planes(pixels, like=pixels[None])
 
     def drawn(self, image: int, layer: str) -> dict[str, Any]:
         """All maps of a layer for one image, each in its own range, at most 32 pixels a side."""
-        maps = reduced(self.maps(image, layer), SIDE)[0]
-        return {"size": list(maps.shape), "bytes": encoded(to_bytes(maps.flatten(1))), "full": list(self.shapes[layer])}
+        return {**planes(reduced(self.maps(image, layer), SIDE)[0]), "full": list(self.shapes[layer])}
 
 
 def reduced(maps: Tensor, side: int) -> Tensor:
@@ -123,14 +121,22 @@ def reduced(maps: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps, (max(1, round(scale * height)), max(1, round(scale * width))))
 
 
-def to_bytes(rows: Tensor, like: Tensor | None = None) -> Tensor:
-    """Rows of numbers ``[..., n]`` as uint8, 0 at each row's minimum and 255 at its maximum; constant rows are 0.
+def encoded(numbers: Tensor) -> str:
+    """The bytes of a tensor as text, in base64."""
+    return base64.b64encode(numbers.cpu().contiguous().numpy().tobytes()).decode()
+
+
+def planes(maps: Tensor, like: Tensor | None = None) -> dict[str, Any]:
+    """Maps ``[C, H, W]`` for the script, as bytes from 0 at a map's least value to 255 at its largest.
+
+    A constant map is 0.
 
     Args:
-        like: other rows whose ranges are taken instead.
+        like: other maps ``[C, …]``, or one for all, ``[1, …]``, whose ranges are taken instead.
     """
-    rows = rows[None] if rows.dim() == 1 else rows
-    of = rows if like is None else like
-    low, high = of.amin(-1, keepdim=True), of.amax(-1, keepdim=True)
-    spread = (high - low).where(high > low, 1.0)
-    return ((rows - low) / spread * 255).round().clamp(0, 255).to(torch.uint8)
+    low, high = (maps if like is None else like).flatten(1).aminmax(dim=1)
+    low, spread = low[:, None, None], (high - low).where(high > low, 1.0)[:, None, None]
+    return {
+        "size": list(maps.shape),
+        "bytes": encoded(((maps - low) / spread * 255).round().clamp(0, 255).to(torch.uint8)),
+    }

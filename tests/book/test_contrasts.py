@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from eamlib import plots
-from eamlib.plots.contrasts import _VERDICTS
+from eamlib.book.contrasts import _VERDICTS, forest, verdict_grid
 
 CONTRAST = {"label": "RCR − DyNet", "data": "CIFAR-100", "n": 8, "mean": 0.31, "low": 0.05, "high": 0.57}
 CONTRAST |= {"p_adjusted": 0.04, "improvement": {"probability": 0.77, "low": 0.51, "high": 0.92}, "printed": 0.07}
@@ -40,7 +40,7 @@ def beside(figure):
 def test_the_forest_shows_every_contrast():
     other = CONTRAST | {"data": "CIFAR-10", "mean": -0.1, "low": -0.41, "high": 0.21, "p_adjusted": 0.0004}
     other |= {"verdict": "bounded", "printed": -0.38, "margin": 0.5, "n": 1}
-    figure = plots.forest([CONTRAST, other])
+    figure = forest([CONTRAST, other])
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "RCR − DyNet\nCIFAR-100, 8 pairs",
@@ -61,23 +61,23 @@ def test_the_forest_shows_every_contrast():
 
 
 def test_what_was_not_run_has_a_line_of_dashes():
-    figure = plots.forest([CONTRAST | NONE | {"label": "CGR − DyNet"}])
+    figure = forest([CONTRAST | NONE | {"label": "CGR − DyNet"}])
     assert beside(figure) == [["–", "–", "not tested"]]
     assert not any(lines(figure.axes[0], mark) for mark in "osDx")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["margin"]
     single = CONTRAST | {"n": 1, "low": None, "high": None, "p_adjusted": None, "verdict": "not tested"}
-    figure = plots.forest([single | {"improvement": {"probability": 1.0, "low": None, "high": None}}])
+    figure = forest([single | {"improvement": {"probability": 1.0, "low": None, "high": None}}])
     assert [x for x, _ in lines(figure.axes[0], "x")] == [[0.31]]
     assert beside(figure) == [["1.00", "–", "not tested"]]
 
 
 def test_an_interval_that_says_nothing_does_not_set_the_scale():
     wide = CONTRAST | {"low": -9.0, "high": 8.0, "verdict": "not tested"}
-    ax = plots.forest([CONTRAST, wide]).axes[0]
+    ax = forest([CONTRAST, wide]).axes[0]
     low, high = ax.get_xlim()
     assert low == -high and 0.57 < high < 1
     assert lines(ax, "<")[0][0] == [low] and lines(ax, ">")[0][0] == [high]
-    one_sided = plots.forest([CONTRAST, wide | {"low": -0.2}]).axes[0]
+    one_sided = forest([CONTRAST, wide | {"low": -0.2}]).axes[0]
     assert not lines(one_sided, "<") and lines(one_sided, ">")
 
 
@@ -87,7 +87,7 @@ def test_the_grid_has_a_row_a_claim_and_a_column_a_set_of_data():
         CONTRAST | {"data": "CIFAR-10", "mean": -0.1, "low": -0.41, "high": 0.21, "verdict": "bounded"},
         CONTRAST | NONE | {"label": "CGR − DyNet", "data": "CIFAR-10"},
     ]
-    ax = plots.verdict_grid(contrasts)
+    ax = verdict_grid(contrasts)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["CIFAR-100", "CIFAR-10"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["RCR − DyNet", "CGR − DyNet"]
     assert {text.get_position(): text.get_text() for text in ax.texts} == {
@@ -97,7 +97,7 @@ def test_the_grid_has_a_row_a_claim_and_a_column_a_set_of_data():
         (1, 1): "not tested",
     }
     _, own = plt.subplots()
-    assert plots.verdict_grid([CONTRAST | {"low": None, "high": None}], own) is own
+    assert verdict_grid([CONTRAST | {"low": None, "high": None}], own) is own
     assert own.texts[0].get_text() == "settled\n+0.31"
 
 
@@ -123,16 +123,16 @@ def test_the_pictures_take_what_the_library_finds():
     contrast = {"label": "a", "data": "b", "p_adjusted": 0.01, "improvement": asdict(improvement(*rows))}
     contrast |= {name: found[name] for name in ("n", "mean", "low", "high")}
     contrast |= {"printed": None, "verdict": claims.conclude(paired(*rows), 0.01, 1.0), "margin": claims.MARGIN}
-    assert beside(plots.forest([contrast]))[0][1:] == ["0.010", "settled"]
+    assert beside(forest([contrast]))[0][1:] == ["0.010", "settled"]
 
 
-@pytest.mark.parametrize("draw", [plots.forest, plots.verdict_grid])
+@pytest.mark.parametrize("draw", [forest, verdict_grid])
 @pytest.mark.parametrize(
     ("contrasts", "message"),
     [
         ([], "contrasts is empty"),
         ([CONTRAST, {"label": "a", "data": "b", "n": 3}], "contrast 'a' lacks mean, low, high, p_adjusted"),
-        ([CONTRAST | {"verdict": "supported"}], "verdict = 'supported' is unknown. Allowed: settled, bounded, not"),
+        ([CONTRAST | {"verdict": "supported"}], "verdict = 'supported' is unknown. Did you mean 'settled'"),
     ],
 )
 def test_a_contrast_must_be_whole(draw, contrasts, message):
@@ -142,4 +142,4 @@ def test_a_contrast_must_be_whole(draw, contrasts, message):
 
 def test_a_claim_has_one_cell_on_one_set_of_data():
     with pytest.raises(ValueError, match="two of one label on the same data"):
-        plots.verdict_grid([CONTRAST, CONTRAST])
+        verdict_grid([CONTRAST, CONTRAST])

@@ -320,48 +320,18 @@
           body)),
       element("p", { class: "note" },
         "Stride 1, one image, no biases in the convolutions; × is against the standard one. MACs as fvcore counts them: "
-          + "pooling is one a value read, softmax nothing. Bytes are the least that must move, in float32: weights, input and "
+          + "pooling counts one per value read, softmax nothing. Bytes are the least that must move, in float32: weights, input and "
           + "output once each, and what lies between the two layers of the separable pair written once and read once. EAM "
           + `reads n = ${fixed.constants.n} channels, pooled to p = ${fixed.constants.p}; its hidden layer has h = ${fixed.constants.h} units. `
           + "In formulas, // divides and rounds down."),
     );
   };
 
-  // ---- the formulas: numbers, names, + - * / // % **, parentheses and max, as eamlib.explore.cost evaluates them
+  // ---- the formulas of formulas.py: Python's arithmetic is JavaScript's but for // and max
 
-  const evaluate = (expression, values) => {
-    const tokens = expression.match(/\*\*|\/\/|[-+*\/%(),]|\w+/g);
-    const take = (...allowed) => (allowed.includes(tokens[0]) ? tokens.shift() : undefined);
-    const operand = () => {
-      const token = tokens.shift();
-      if (/^\d+$/.test(token)) return Number(token);
-      if (token === "max" || token === "(") {
-        if (token === "max") take("(");
-        const inside = [sum()];
-        while (take(",")) inside.push(sum());
-        take(")");
-        return Math.max(...inside);
-      }
-      if (!(token in values)) throw new Error(`${token} is no part of a formula`);
-      return values[token];
-    };
-    const power = () => {
-      const base = operand();
-      return take("**") ? base ** power() : base;
-    };
-    const chain = (next, operators) => () => {
-      let value = next();
-      for (let sign; (sign = take(...Object.keys(operators))); ) value = operators[sign](value, next());
-      return value;
-    };
-    const product = chain(power, {
-      "*": (a, b) => a * b,
-      "/": (a, b) => a / b,
-      "//": (a, b) => Math.floor(a / b),
-      "%": (a, b) => a % b,
-    });
-    const sum = chain(product, { "+": (a, b) => a + b, "-": (a, b) => a - b });
-    return sum();
+  const evaluate = (formula, values) => {
+    const translated = formula.replace(/(\w+) \/\/ (\w+)/g, "Math.floor($1 / $2)").replaceAll("max(", "Math.max(");
+    return new Function(...Object.keys(values), `return ${translated};`)(...Object.values(values));
   };
 
   const rows = (state, { rows, constants }) =>
@@ -379,26 +349,29 @@
 
   // ---- the static form: native controls, and the state that they choose
 
-  const native = (control, start, changed) => {
-    const { kind, label, values, texts } = control;
-    const output = element("output");
-    let input;
-    if (kind === "choice") input = element("select", {}, ...texts.map((text, place) => element("option", { value: place }, text)));
-    if (kind === "slider") input = element("input", { type: "range", min: 0, max: texts.length - 1, step: 1, value: 0 });
-    if (kind === "number")
-      input = element("input", { type: "number", min: control.least, max: control.most, step: 1, value: start, required: "" });
-    input.dataset.control = control.name;
+  const asSelect = ({ values, texts }, changed) => {
+    const input = element("select", {}, ...texts.map((text, place) => element("option", { value: place }, text)));
+    const read = () => changed(values[input.value], texts[input.value]);
+    return { input, read };
+  };
+
+  const asNumber = ({ start, least, most }, changed, output) => {
+    const input = element("input", { type: "number", min: least, max: most, step: 1, value: start, required: "" });
     const read = () => {
-      if (kind === "slider") input.setAttribute("aria-valuetext", (output.textContent = texts[input.value]));
-      if (kind === "number") {
-        const fits = input.checkValidity();
-        input.setAttribute("aria-invalid", !fits);
-        output.textContent = fits ? "" : `an integer from ${control.least} to ${control.most.toLocaleString("en")}`;
-        if (fits) changed(input.valueAsNumber);
-      } else changed(values[input.value], texts[input.value]);
+      const fits = input.checkValidity();
+      input.setAttribute("aria-invalid", !fits);
+      output.textContent = fits ? "" : `an integer from ${least} to ${most.toLocaleString("en")}`;
+      if (fits) changed(input.valueAsNumber);
     };
-    input.addEventListener(kind === "choice" ? "change" : "input", read);
-    return { input, read, box: element("label", { class: "control" }, element("span", {}, label), input, output) };
+    return { input, read };
+  };
+
+  const native = (control, changed) => {
+    const output = element("output");
+    const { input, read } = (control.values ? asSelect : asNumber)(control, changed, output);
+    input.dataset.control = control.name;
+    input.addEventListener("input", read);
+    return { input, read, box: element("label", { class: "control" }, element("span", {}, control.label), input, output) };
   };
 
   const startStatic = (root, name, { controls, parts, store, fixed }, draw) => {
@@ -421,7 +394,7 @@
     };
     const inputs = Object.fromEntries(controls.map((control) => [
       control.name,
-      native(control, control.start, (value, text) => {
+      native(control, (value, text) => {
         [state[control.name], texts[control.name]] = [value, text];
         update();
       }),

@@ -42,14 +42,14 @@ MODULES = (
     "eamlib.papers.accuracy",
     "eamlib.papers.statistics",
     "eamlib.book.claims",
-    "eamlib.papers.units",
+    "eamlib.papers.training_runs",
     "eamlib.papers.reproduce",
     "eamlib.papers.report",
-    "eamlib.papers.protocol",
+    "eamlib.book.plans",
     "eamlib.book.findings",
     "eamlib.book.weights",
-    "eamlib.book.subjects",
-    "eamlib.book.redundancy",
+    "eamlib.book.networks",
+    "eamlib.book.redundancy_records",
 )
 
 

@@ -34,7 +34,7 @@ class Row:
         printed: top-1 accuracy in percent by data set; None where the figure is not in the text that we hold. Empty
             where the row is ours.
         baseline: the name of the row in this table that it is compared with; None for a baseline.
-        changes: what is other than usual in the recipe (:mod:`eamlib.papers.units`), by the names of
+        changes: what is other than usual in the recipe (:mod:`eamlib.papers.training_runs`), by the names of
             :class:`eamlib.training.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off,
             and off where it is on.
 

@@ -13,7 +13,7 @@ from eamlib._files import replace
 from eamlib.data.sets import INPUT_SIZES
 from eamlib.papers.accuracy import TABLES, Row, Table
 from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
-from eamlib.papers.units import RECIPE, Plan
+from eamlib.papers.training_runs import RECIPE, Plan
 
 CUT = "An interval of Student's t that would go beyond what an accuracy can be, 0 to 100 %, is cut there."
 FIRST_TO_GO = (  # columns, where a terminal is too narrow for all
@@ -55,7 +55,7 @@ def build(table: Table, plan: Plan, results: str | Path) -> dict:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> built = build(TABLES["tricks"], plan("smoke", seeds=5), "results")
         >>> row = built["rows"][0]
         >>> row["title"], row["ours"]["n"], row["records"][0]
@@ -105,7 +105,7 @@ def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> why(TABLES["pooling"].row("avg"), plan("smoke", width=0.25), [97.0, 97.4])
         'other data; width 0.25 for 1; 6 epochs, a full run has 200; no augmentation; 2 of 3 seeds done'
     """
@@ -142,7 +142,7 @@ def markdown(built: dict) -> str:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> built = build(TABLES["tricks"], plan("smoke", seeds=5), "results")
         >>> markdown(built).splitlines()[0]
         '# This book: what each part of the recipe is good for, in MobileNetV1 ×0.25'
@@ -208,7 +208,7 @@ def save(built: dict, results: str | Path) -> Path:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> built = build(TABLES["tricks"], plan("smoke", seeds=5), "results")
         >>> print(save(built, "mine"))
         mine/tables/tricks-digits-smoke.md

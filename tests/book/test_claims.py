@@ -22,10 +22,11 @@ from eamlib.book.claims import (
     judge,
     overall,
 )
+from eamlib.book.comparisons import equivalence, improvement, pooled
 from eamlib.papers import records, report
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.statistics import Paired, equivalence, holm, improvement, paired, pooled, seeds_needed
-from eamlib.papers.units import Plan
+from eamlib.papers.statistics import Paired, holm, paired, seeds_needed
+from eamlib.papers.training_runs import Plan
 
 PLAN = Plan("full", "cifar10", 200)
 RCR_MINUS_DYNET = {

@@ -8,7 +8,7 @@ pytest.importorskip("scipy")
 
 from eamlib.papers import records, report
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.units import Plan
+from eamlib.papers.training_runs import Plan
 
 PLAN = Plan("full", "cifar10", 200)
 POOLING = TABLES["pooling"]

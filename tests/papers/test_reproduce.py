@@ -24,7 +24,7 @@ from eamlib.book.forecast import Forecast
 from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.reproduce import Outcome, on_ray, reproduce, run_unit
-from eamlib.papers.units import Plan
+from eamlib.papers.training_runs import Plan
 from eamlib.training import pick_device
 from eamlib.training.lock import hold
 
@@ -270,7 +270,7 @@ def test_a_first_try_leaves_what_is_committed_as_it_is(tmp_path, monkeypatch, ca
     assert "results/plans/attention.json" in capsys.readouterr().err
     # Of a plan what is committed counts as done.
     seen = []
-    monkeypatch.setattr("eamlib.papers.protocol.read", lambda path: None)
+    monkeypatch.setattr("eamlib.book.plans.read", lambda path: None)
     monkeypatch.setattr("eamlib.book.findings.markdown", str)
     monkeypatch.setattr("eamlib.book.findings.findings", lambda plan, results: seen.append(results) or {"plan": "a"})
     monkeypatch.setattr("eamlib.book.findings.save", lambda found, folder: folder)

@@ -224,7 +224,7 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
     and width. It takes for granted that they vary alike.
 
     Args:
-        tables: name -> what :func:`eamlib.papers.report.build` returned; a claim whose table is missing is not run.
+        tables: name -> what :func:`eamlib.book.report.build` returned; a claim whose table is missing is not run.
         margin: in points, of what counts as the same.
 
     Returns:

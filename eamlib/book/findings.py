@@ -14,9 +14,9 @@ from eamlib._files import replace
 from eamlib.book.claims import conclude
 from eamlib.book.comparisons import dunnett, equivalence, improvement, pooled, rows_differ, same_images
 from eamlib.book.plans import Contrast, Part, Protocol
+from eamlib.book.report import NAMES, aligned, interval, number, rounded
 from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.report import NAMES, aligned, interval, number, rounded
 from eamlib.papers.statistics import holm, paired, seeds_needed, summarize
 from eamlib.training.exchanged import EXCHANGES, Exchanged
 
@@ -209,11 +209,11 @@ def markdown(found: dict) -> str:
     gate = [
         [
             NAMES[g["data"]],
+            {True: "passed", False: "not testable here", None: "not run yet"}[g["passed"]],
             f"{g['seeds']} of {g['least']}",
+            number(g["cost"], "+.2f"),
             *(number(g[name]) for name in EXCHANGES),
             *(number(g[f"{name} recalibrated"]) for name in EXCHANGES),
-            number(g["cost"], "+.2f"),
-            {True: "passed", False: "not testable here", None: "not run yet"}[g["passed"]],
         ]
         for g in found["gate"]
     ]
@@ -234,6 +234,7 @@ def markdown(found: dict) -> str:
         [
             c["label"],
             c["data"],
+            c["verdict"],
             str(c["n"]),
             number(c["mean"], "+.2f"),
             interval(c, "+.2f"),
@@ -241,7 +242,6 @@ def markdown(found: dict) -> str:
             number(c["p_same_adjusted"], ".3f"),
             number(c["improvement"]["probability"] if c["n"] > 1 else None),  # one pair of runs is no frequency
             number(c["printed"], "+.2f"),
-            c["verdict"],
         ]
         for c in found["contrasts"]
     ]
@@ -253,11 +253,11 @@ def markdown(found: dict) -> str:
             "Gate: test accuracy (%) of DyNet with its own attention and with others",
             [
                 "data",
+                "verdict",
                 "seeds",
+                "cost of the mean",
                 *EXCHANGES,
                 *(f"{name}, recalibrated" for name in EXCHANGES),
-                "cost of the mean",
-                "verdict",
             ],
             gate,
         ),
@@ -266,6 +266,7 @@ def markdown(found: dict) -> str:
             [
                 "contrast",
                 "data",
+                "verdict",
                 "seeds",
                 "difference",
                 "95 % interval",
@@ -273,7 +274,6 @@ def markdown(found: dict) -> str:
                 "p, as large as the margin",
                 "P(better)",
                 "the paper's",
-                "verdict",
             ],
             contrasts,
         ),

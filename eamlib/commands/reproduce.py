@@ -114,7 +114,7 @@ def _plan(options: Namespace) -> None:
 
 
 def _tables(options: Namespace) -> None:
-    from eamlib.papers import report
+    from eamlib.book import report
     from eamlib.papers.accuracy import TABLES
     from eamlib.papers.training_runs import check, plan
 
@@ -152,7 +152,7 @@ def _tables(options: Namespace) -> None:
 
 
 def _on_screen(markdown: str) -> str:
-    from eamlib.papers.report import fitted
+    from eamlib.book.report import fitted
 
     return markdown if width() == math.inf else fitted(markdown, int(width()))
 

@@ -107,35 +107,34 @@ _CONVS = {
 }
 
 
-def _printed(cifar10: float, cifar100: float, imagenet100: float) -> dict[str, float]:
-    return {"cifar10": cifar10, "cifar100": cifar100, "imagenet100": imagenet100}
+def _row(
+    name: str, title: str, conv: str, *printed: float, network: str = "mobilenet_v1", width: float = 1.0, **more
+) -> Row:
+    """A row. ``printed`` are its figures on the EAM paper's three data sets; without them the row is ours."""
+    figures = dict(zip(("cifar10", "cifar100", "imagenet100"), printed, strict=True)) if printed else {}
+    return Row(name, title, network, conv, width, figures, **more)
 
 
 def _baseline_row(network: str, width: float, conv: str, *printed: float, baseline: str | None = None) -> Row:
-    """A row of the first table; ``baseline`` is the conv that it is compared with, at the same width. Without printed
-    figures it is ours."""
-    return Row(
-        name=f"{network}-x{width:g}-{conv}",
-        title=f"{_TITLES[network]} ×{width}, {_CONVS[conv]}",
+    """A row of the first table; ``baseline`` is the conv that it is compared with, at the same width."""
+    return _row(
+        f"{network}-x{width:g}-{conv}",
+        f"{_TITLES[network]} ×{width}, {_CONVS[conv]}",
+        conv,
+        *printed,
         network=network,
-        conv=conv,
-        width_mult=width,
-        printed=_printed(*printed) if printed else {},
+        width=width,
         options={"expand_first": True} if network == "mobilenet_v2" else {},
         baseline=baseline and f"{network}-x{width:g}-{baseline}",
     )
 
 
 def _ablation_row(name: str, title: str, conv: str, *printed: float, **options) -> Row:
-    """A row of an ablation: EAM in MobileNetV1 ×1.0, compared with the table's first row. Without printed figures it is
-    ours."""
-    figures = _printed(*printed) if printed else {}
-    return Row(name, f"EAM, {title}", "mobilenet_v1", conv, 1.0, figures, options=options, baseline="dynamic")
+    """A row of an ablation: EAM in MobileNetV1 ×1.0, compared with the table's first row."""
+    return _row(name, f"EAM, {title}", conv, *printed, options=options, baseline="dynamic")
 
 
-_DYNAMIC = Row(
-    "dynamic", "DyNet (Ding)", "mobilenet_v1", "dynamic", 1.0, _printed(93.99, 74.76, 75.94)
-)  # the first row of every ablation
+_DYNAMIC = _row("dynamic", "DyNet (Ding)", "dynamic", 93.99, 74.76, 75.94)  # the first row of every ablation
 
 _BASELINE = Table(
     "baseline",
@@ -265,7 +264,7 @@ _FIX_DY = Table(
 
 def _trick_row(name: str, title: str, conv: str = "static", baseline: str | None = "all", **changes) -> Row:
     """A row of our own table: MobileNetV1 ×0.25, trained as all rows of all tables are but for ``changes``."""
-    return Row(name, title, "mobilenet_v1", conv, 0.25, {}, baseline=baseline, changes=changes)
+    return _row(name, title, conv, width=0.25, baseline=baseline, changes=changes)
 
 
 _TRICKS = Table(
@@ -289,23 +288,17 @@ _TRICKS = Table(
         ),
     ),
 )
-
-
-def _attention_row(name: str, title: str, conv: str, *printed: float, baseline: str | None = None) -> Row:
-    return Row(name, title, "mobilenet_v1", conv, 0.25, _printed(*printed) if printed else {}, baseline=baseline)
-
-
 _ATTENTION = Table(
     "attention",
     "whether attention over kernels helps, and what it has to read, in MobileNetV1 ×0.25",
     OURS,
     None,
     (
-        _attention_row("static", "static", "static"),
-        _attention_row("placebo", "four kernels, each weighted ¼", "dynamic-uniform", baseline="static"),
-        _attention_row("dynamic", "DyNet (Ding)", "dynamic", 91.14, 68.30, 66.76, baseline="static"),
-        _attention_row("eam-rcr", "EAM RCR", "eam-rcr", 91.01, 68.61, 68.50, baseline="dynamic"),
-        _attention_row("eam-cgr", "EAM CGR", "eam-cgr", 91.12, 68.71, 67.25, baseline="dynamic"),
+        _row("static", "static", "static", width=0.25),
+        _row("placebo", "four kernels, each weighted ¼", "dynamic-uniform", baseline="static", width=0.25),
+        _row("dynamic", "DyNet (Ding)", "dynamic", 91.14, 68.30, 66.76, baseline="static", width=0.25),
+        _row("eam-rcr", "EAM RCR", "eam-rcr", 91.01, 68.61, 68.50, baseline="dynamic", width=0.25),
+        _row("eam-cgr", "EAM CGR", "eam-cgr", 91.12, 68.71, 67.25, baseline="dynamic", width=0.25),
     ),
     "The rows of the EAM paper's first table at this width, with the two that it lacks: the static network, and the "
     "placebo, which has the four kernels and no attention.",

@@ -3,6 +3,7 @@ import tiny
 
 pytest.importorskip("scipy")
 
+from eamlib.book import report
 from eamlib.book.claims import (
     BETTER,
     BOUNDED,
@@ -23,7 +24,7 @@ from eamlib.book.claims import (
     overall,
 )
 from eamlib.book.comparisons import equivalence, improvement, pooled
-from eamlib.papers import records, report
+from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.statistics import Paired, holm, paired, seeds_needed
 from eamlib.papers.training_runs import Plan

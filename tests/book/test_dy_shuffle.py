@@ -1,6 +1,5 @@
 from functools import partial
 
-import examples
 import pytest
 import torch
 from torch import nn
@@ -107,7 +106,3 @@ def test_an_unknown_reading_is_named(choices, message):
 def test_a_reading_of_an_unknown_width_is_named():
     with pytest.raises(ValueError, match="width_mult = 1.25 is no width"):
         Reading().count(1.25)
-
-
-def test_the_example():
-    examples.run("eamlib.book.dy_shuffle.reading_table")

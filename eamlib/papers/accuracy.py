@@ -7,7 +7,7 @@ network here.
 Zhang et al. 2020 (DyNet), https://arxiv.org/abs/2004.10694: two ablations. Their accuracies, on ImageNet, are not in
 the text of the paper that we hold; they are None, never guessed.
 
-One more table is of no paper: what each part of our recipe is good for.
+Two more tables are ours: what each part of our recipe is good for, and whether attention over kernels helps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eamlib._checks import one_of
 
 EAM, DYNET, OURS = "Ding et al. 2021", "Zhang et al. 2020", "This book"
 OTHERWISE = "otherwise"
-"""The augmentation of a row that has it where the others have none, and none where they have it."""
+"""The augmentation of a row that is augmented where the other rows are not, and not where they are."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,13 @@ class Row:
     Attributes:
         name: short, for the command line; unique within its table.
         title: for the reader.
-        network, conv, width_mult, options: for :func:`eamlib.create_model`; options that are the default are left out,
-            so that a row which repeats another has the same ones.
+        network, conv, width_mult, options: for :func:`eamlib.create_model`; options at their default are left out, so
+            that rows of the same network are equal in these.
         printed: top-1 accuracy in percent by data set; None where the figure is not in the text that we hold. Empty
             where the row is ours.
         baseline: the name of the row in this table that it is compared with; None for a baseline.
-        changes: what is other than usual in the recipe (:mod:`eamlib.papers.training_runs`), by the names of
-            :class:`eamlib.training.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off,
-            and off where it is on.
+        changes: what differs from the recipe of :mod:`eamlib.papers.training_runs`, by the names of
+            :class:`eamlib.training.recipe.Recipe`; ``augment`` may be :data:`OTHERWISE`.
 
     Example:
         >>> row = TABLES["channels"].row("n2")
@@ -63,8 +62,7 @@ class Table:
         name: for the command line.
         title: what is varied.
         paper: authors and year.
-        number: its place among the tables of the paper's text, which has no captions for us; None where not even the
-            table is in it, and of our own.
+        number: of the table in the paper; None for our own, and where the table is not in the text that we hold.
         rows: in the paper's order.
         remark: what a reader of the figures should know.
 

@@ -1,8 +1,7 @@
 """Tables of Ding et al. 2021, Appl. Sci. 11, 3111, https://doi.org/10.3390/app11073111.
 
-Printed figures as data, and the settings that reproduce them. The paper prints no layer sizes; the hidden width
-(C / 4 for what it calls DyNet, 10 for EAM), the missing bias and MobileNetV2's extra expansion are those that
-reproduce every printed count.
+Printed figures as data, and the settings that reproduce them. The paper prints no layer sizes: the hidden width (C / 4
+for what it calls DyNet, 10 for EAM), the missing bias and MobileNetV2's extra expansion follow from its counts.
 """
 
 from __future__ import annotations

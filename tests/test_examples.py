@@ -18,7 +18,6 @@ ELSEWHERE = {
     "eamlib.papers.eam.cost_table",
     "eamlib.papers.dynet.cut_table",
     "eamlib.papers.dynet.count_table",
-    "eamlib.papers.dynet.reading_table",
 }
 DOCUMENTED = examples.documented()
 

@@ -119,9 +119,9 @@ sys.modules |= dict.fromkeys({sorted(OPTIONAL)})
 import torch, eamlib
 for name in eamlib._ON_TOUCH:
     dir(getattr(eamlib, name))
-from eamlib.book import findings, redundancy
-from eamlib.papers import accuracy, eam, protocol, report
-from eamlib.book import subjects, weights
+from eamlib.book import findings, redundancy_records
+from eamlib.papers import accuracy, eam
+from eamlib.book import networks, plans, report, weights
 from eamlib.papers import reproduce, statistics
 network = eamlib.create_model("mobilenet_v1", "eam-rcr", width_mult=0.25)
 assert eamlib.cost(network, (3, 32, 32)).flops > 0 and len(eamlib.data.sample()) == 2000

@@ -145,7 +145,7 @@ def test_want_of_memory_is_one_line_that_says_what_to_lower(fails, asked, monkey
         (["cost"], "eamlib.papers.eam.cost_table", "What else runs here"),
         (["reproduce", "report"], "eamlib.book.findings.findings", "--workers"),
         (["publish", "x"], "eamlib.book.weights.publish", "What else runs here"),
-        (["redundancy", "untrained/torchvision/resnet18"], "eamlib.book.subjects.subject", "--count"),
+        (["redundancy", "untrained/torchvision/resnet18"], "eamlib.book.networks.network", "--count"),
         (["bench", "memory"], "eamlib.bench.memory.measure", "--work"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -15,9 +15,9 @@ from bs4 import BeautifulSoup
 
 from eamlib import create_model, data
 from eamlib._budget import BUDGETS
-from eamlib.book import redundancy as measured
+from eamlib.book import redundancy_records as measured
 from eamlib.papers import accuracy as accuracies
-from eamlib.papers import dynet, eam, records, units
+from eamlib.papers import dynet, eam, records, training_runs
 
 RESULTS = Path(__file__).parents[2] / "results"
 KINDS: dict[str, str] = {}
@@ -166,7 +166,7 @@ def convolution_weights(model, kind, **options):
 @source("library")
 def images(name, part="all"):
     """How many images a data set has: "train", "test" or all of them."""
-    train, test, _ = units.SIZES[name]
+    train, test, _ = training_runs.SIZES[name]
     return {"train": train, "test": test, "all": train + test}[part]
 
 
@@ -179,7 +179,7 @@ def epochs(budget):
 @source("library")
 def setting(name):
     """One of the settings of the reproduction: AUGMENT_FROM, TEMPERATURE, or of its recipe."""
-    return units.RECIPE[name] if name in units.RECIPE else getattr(units, name)
+    return training_runs.RECIPE[name] if name in training_runs.RECIPE else getattr(training_runs, name)
 
 
 @source("library")

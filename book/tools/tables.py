@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eamlib.papers import report
+from eamlib.book import report
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -14,19 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eamlib._checks import positive_number
+from eamlib.book.comparisons import Improvement, equivalence, improvement, pooled
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.statistics import (
-    Improvement,
-    Paired,
-    Spread,
-    equivalence,
-    holm,
-    improvement,
-    paired,
-    pooled,
-    seeds_needed,
-)
-from eamlib.papers.units import Plan
+from eamlib.papers.statistics import Paired, Spread, holm, paired, seeds_needed
+from eamlib.papers.training_runs import Plan
 
 BETTER, SAME = "better", "same"
 MARGIN = 0.25  # points: what is "the same" must be less than what the paper's cost table calls a gain, +0.43 and +0.56
@@ -180,7 +171,7 @@ class Finding:
     Attributes:
         claim, pair: of which.
         difference: over the seeds that both rows have; interval and p by the spread of all rows that were run on the
-            same data for as many epochs (:func:`eamlib.papers.statistics.pooled`).
+            same data for as many epochs (:func:`eamlib.book.comparisons.pooled`).
         improvement: how often a run of the first is better than one of the second.
         p: that there is no difference, adjusted for all findings of the family.
         p_same: that it is as large as the margin, adjusted likewise.
@@ -233,7 +224,7 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
     and width. It takes for granted that they vary alike.
 
     Args:
-        tables: name -> what :func:`eamlib.papers.report.build` returned; a claim whose table is missing is not run.
+        tables: name -> what :func:`eamlib.book.report.build` returned; a claim whose table is missing is not run.
         margin: in points, of what counts as the same.
 
     Returns:
@@ -298,7 +289,7 @@ def conclude(difference: Paired, p: float | None, p_same: float | None, *, passe
     Args:
         difference: in points, with its interval: of :func:`eamlib.papers.statistics.paired`.
         p, p_same: that there is no difference, and that it is as large as the margin
-            (:func:`eamlib.papers.statistics.equivalence`), each adjusted for all planned contrasts.
+            (:func:`eamlib.book.comparisons.equivalence`), each adjusted for all planned contrasts.
         passed: whether the data passed the gate.
 
     Example:

@@ -34,7 +34,7 @@ def forest(contrasts: Sequence[Mapping]) -> Figure:
             - ``label``: what is compared; ``data``: on what; ``n``: pairs of runs;
             - ``mean``, ``low``, ``high``: the difference in points and its 95 % interval; None where there is none;
             - ``improvement``: ``probability``, ``low`` and ``high`` of
-              :class:`eamlib.papers.statistics.Improvement`, or None;
+              :class:`eamlib.book.comparisons.Improvement`, or None;
             - ``p_adjusted``: or None; ``printed``: the paper's difference in points, or None;
             - ``verdict``: ``"settled"``, ``"bounded"`` or ``"not tested"``; ``margin``: in points.
 

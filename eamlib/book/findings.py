@@ -12,22 +12,12 @@ from statistics import fmean
 from eamlib._extras import need
 from eamlib._files import replace
 from eamlib.book.claims import conclude
+from eamlib.book.comparisons import dunnett, equivalence, improvement, pooled, rows_differ, same_images
+from eamlib.book.plans import Contrast, Part, Protocol
+from eamlib.book.report import NAMES, aligned, interval, number, rounded
 from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.protocol import Contrast, Part, Protocol
-from eamlib.papers.report import NAMES, aligned, interval, number, rounded
-from eamlib.papers.statistics import (
-    dunnett,
-    equivalence,
-    holm,
-    improvement,
-    paired,
-    pooled,
-    rows_differ,
-    same_images,
-    seeds_needed,
-    summarize,
-)
+from eamlib.papers.statistics import holm, paired, seeds_needed, summarize
 from eamlib.training.exchanged import EXCHANGES, Exchanged
 
 __all__ = ["findings", "markdown", "save"]
@@ -52,8 +42,8 @@ def findings(protocol: Protocol, results: str | Path) -> dict:
         ValueError: with its path, if a record's answers are not those of its accuracy.
 
     Example:
-        >>> from eamlib.papers import protocol
-        >>> found = findings(protocol.read("results/plans/attention.json"), "results")
+        >>> from eamlib.book import plans
+        >>> found = findings(plans.read("results/plans/attention.json"), "results")
         >>> [contrast["label"] for contrast in found["contrasts"] if contrast["data"] == "CIFAR-100"]
         ['DyNet – static', 'DyNet – placebo', 'RCR – DyNet', 'CGR – DyNet']
     """
@@ -210,8 +200,8 @@ def markdown(found: dict) -> str:
     """:func:`findings` as a page of Markdown tables.
 
     Example:
-        >>> from eamlib.papers import protocol
-        >>> found = findings(protocol.read("results/plans/attention.json"), "results")
+        >>> from eamlib.book import plans
+        >>> found = findings(plans.read("results/plans/attention.json"), "results")
         >>> markdown(found).splitlines()[0]
         '# Plan attention: what its records say'
     """
@@ -219,11 +209,11 @@ def markdown(found: dict) -> str:
     gate = [
         [
             NAMES[g["data"]],
+            {True: "passed", False: "not testable here", None: "not run yet"}[g["passed"]],
             f"{g['seeds']} of {g['least']}",
+            number(g["cost"], "+.2f"),
             *(number(g[name]) for name in EXCHANGES),
             *(number(g[f"{name} recalibrated"]) for name in EXCHANGES),
-            number(g["cost"], "+.2f"),
-            {True: "passed", False: "not testable here", None: "not run yet"}[g["passed"]],
         ]
         for g in found["gate"]
     ]
@@ -244,6 +234,7 @@ def markdown(found: dict) -> str:
         [
             c["label"],
             c["data"],
+            c["verdict"],
             str(c["n"]),
             number(c["mean"], "+.2f"),
             interval(c, "+.2f"),
@@ -251,7 +242,6 @@ def markdown(found: dict) -> str:
             number(c["p_same_adjusted"], ".3f"),
             number(c["improvement"]["probability"] if c["n"] > 1 else None),  # one pair of runs is no frequency
             number(c["printed"], "+.2f"),
-            c["verdict"],
         ]
         for c in found["contrasts"]
     ]
@@ -263,11 +253,11 @@ def markdown(found: dict) -> str:
             "Gate: test accuracy (%) of DyNet with its own attention and with others",
             [
                 "data",
+                "verdict",
                 "seeds",
+                "cost of the mean",
                 *EXCHANGES,
                 *(f"{name}, recalibrated" for name in EXCHANGES),
-                "cost of the mean",
-                "verdict",
             ],
             gate,
         ),
@@ -276,6 +266,7 @@ def markdown(found: dict) -> str:
             [
                 "contrast",
                 "data",
+                "verdict",
                 "seeds",
                 "difference",
                 "95 % interval",
@@ -283,7 +274,6 @@ def markdown(found: dict) -> str:
                 "p, as large as the margin",
                 "P(better)",
                 "the paper's",
-                "verdict",
             ],
             contrasts,
         ),
@@ -327,8 +317,8 @@ def save(found: dict, folder: str | Path) -> Path:
         ModuleNotFoundError: if matplotlib is missing; nothing is written then.
 
     Example:
-        >>> from eamlib.papers import protocol
-        >>> found = findings(protocol.read("results/plans/attention.json"), "results")
+        >>> from eamlib.book import plans
+        >>> found = findings(plans.read("results/plans/attention.json"), "results")
         >>> path = save(found, "found")
         >>> path.name, sorted(file.suffix for file in path.parent.iterdir())
         ('report.md', ['.json', '.md', '.svg', '.svg'])

@@ -14,7 +14,7 @@ from eamlib._checks import one_of
 from eamlib.data.sets import INPUT_SIZES
 from eamlib.papers import records
 from eamlib.papers.accuracy import Row
-from eamlib.papers.units import RECIPE, SIZES, Plan, Unit
+from eamlib.papers.training_runs import RECIPE, SIZES, Plan, Unit
 from eamlib.training.loop import seed_everything
 from eamlib.training.recipe import Recipe
 from eamlib.training.run import HISTORY

@@ -19,7 +19,7 @@ from eamlib._extras import need
 from eamlib._files import replace
 from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.units import SIZES, Plan, Unit
+from eamlib.papers.training_runs import SIZES, Plan, Unit
 from eamlib.training import checkpoint
 from eamlib.training.loading import lines
 from eamlib.training.loop import evaluate, pixel_statistics
@@ -121,7 +121,7 @@ def again(unit: Unit, results: str = "runs") -> str:
     """How to train a run once more beside the record that there is, which stays, and keep its checkpoint.
 
     Example:
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> from eamlib.papers.accuracy import TABLES
         >>> again(plan("smoke", width=0.25).unit(TABLES["pooling"].row("max"), seed=0))
         'Train it once more: python -m eamlib reproduce pooling --row max --data digits --epochs 6 --width 0.25 ...'

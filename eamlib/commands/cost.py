@@ -79,13 +79,14 @@ def _dynet(remarks: dict[str, str]) -> None:
 
 
 def _print_readings() -> None:
-    from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS, reading_table
+    from eamlib.book.dy_shuffle import reading_table
+    from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS
 
     table, printed = reading_table(), CUT_ROWS[0]
     [wider] = (row.printed for row in COUNT_ROWS if row.model == "dy_shuffle")
     near = [row for row in table if row.miss < 0.5]
     others = [next(row for row in table if row.reading.middle == middle) for middle in ("half", "quarter")]
-    print(f"\nWhat the units of Dy-shuffle may be (eamlib.papers.dynet.Reading), in {len(table)} counts: with the")
+    print(f"\nWhat the units of Dy-shuffle may be (eamlib.book.dy_shuffle.Reading), in {len(table)} counts: with the")
     print(f"classifier (head) or without, over the original's printed count or over ours. {len(near)} miss both cuts")
     print("by less than half a point; below them, the nearest with another width of the first 1 × 1. ×1.5: the")
     print("convolutions.\n")

@@ -38,8 +38,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    from eamlib.book import redundancy
-    from eamlib.book.subjects import UNTRAINED, subject
+    from eamlib.book import redundancy_records
+    from eamlib.book.networks import UNTRAINED, network
     from eamlib.papers import records
     from eamlib.training.loop import pick_device
 
@@ -47,14 +47,14 @@ def run(options: Namespace) -> None:
     if options.json:
         records.refuse_existing(options.json)
     where = records.provenance(device, "scikit-image", "scikit-learn")
-    channels = redundancy.COUNTS if options.channels is None else [n for n in options.channels if n != 0]
+    channels = redundancy_records.COUNTS if options.channels is None else [n for n in options.channels if n != 0]
     record = f"{options.network.removeprefix(UNTRAINED)}.json"
     folders = (folder for folder in ("results", "runs") if Path(folder, record).is_file())
     results = options.results or next(folders, "results")
-    found = subject(options.network, images=options.images, count=options.count, results=results, work=options.work)
+    found = network(options.network, images=options.images, count=options.count, results=results, work=options.work)
     print(f"{found.name} ({found.origin}), {len(found.images):,} images of {found.images.name}.", flush=True)
-    tables = redundancy.measure(found, channels=channels, device=device)
-    print(*redundancy.lines(tables), sep="\n")
+    tables = redundancy_records.measure(found, channels=channels, device=device)
+    print(*redundancy_records.lines(tables), sep="\n")
     if options.json:
         configuration = {
             "network": found.name,
@@ -63,4 +63,4 @@ def run(options: Namespace) -> None:
             "count": len(found.images),
             "channels": list(channels),
         }
-        records.write({"configuration": configuration, **redundancy.packed(tables), **where}, options.json)
+        records.write({"configuration": configuration, **redundancy_records.packed(tables), **where}, options.json)

@@ -80,29 +80,28 @@ def run(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from eamlib.book import findings
-    from eamlib.papers import protocol
+    from eamlib.book import findings, plans
 
-    found = findings.findings(protocol.read(options.plan), options.results)
+    found = findings.findings(plans.read(options.plan), options.results)
     path = findings.save(found, Path(options.results) / "plans" / f"{found['plan']}-report")
     print(_on_screen(findings.markdown(found)))
     print(f"Saved as {path}, with its values as JSON and its two pictures beside it.")
 
 
 def _plan(options: Namespace) -> None:
-    from eamlib.papers import protocol
+    from eamlib.book import plans
 
     for name in ("row", "budget", "data", "epochs", "width"):
         if (value := getattr(options, name)) is not None:
             raise ValueError(f"--{name} = {value!r} is the plan's; allowed with a plan are --part and --seeds.")
     if options.precision != "float32":
         raise ValueError(f"--precision = {options.precision!r} is the plan's; allowed is float32.")
-    plan = protocol.read(options.plan)
+    plan = plans.read(options.plan)
     chosen = [plan.part(name) for name in options.part or ()] or plan.parts
     units = plan.units(tuple(part.name for part in chosen), options.seeds)
     if not options.list:
-        protocol.refuse_uncommitted(options.plan)
-        _train(options, units, plan=plan)
+        plans.refuse_uncommitted(options.plan)
+        _train(options, units, plan=plan.note)
         return
     print(f"Plan {plan.name}: {plan.question}")
     rows = []
@@ -115,9 +114,9 @@ def _plan(options: Namespace) -> None:
 
 
 def _tables(options: Namespace) -> None:
-    from eamlib.papers import report
+    from eamlib.book import report
     from eamlib.papers.accuracy import TABLES
-    from eamlib.papers.units import check, plan
+    from eamlib.papers.training_runs import check, plan
 
     tables = list(TABLES.values()) if options.table == "all" else [TABLES[options.table]]
     if options.part:
@@ -153,13 +152,13 @@ def _tables(options: Namespace) -> None:
 
 
 def _on_screen(markdown: str) -> str:
-    from eamlib.papers.report import fitted
+    from eamlib.book.report import fitted
 
     return markdown if width() == math.inf else fitted(markdown, int(width()))
 
 
 def _share(options: Namespace, units: list) -> list:
-    from eamlib.papers.units import shard
+    from eamlib.papers.training_runs import shard
 
     return shard(units, options.shard) if options.shard else units
 

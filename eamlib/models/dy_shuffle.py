@@ -25,7 +25,7 @@ class NarrowShuffleUnit(nn.Module):
 
     The right branch keeps the width of its input until its last 1 × 1. How the paper builds stride 2 is not known to
     us. ShuffleNetV2 goes to O / 2 at once, which only the first unit notices: later ones have C = O / 2. Of the
-    readings in :mod:`eamlib.papers.dynet`, those that go near both printed cuts keep the width, and this is the
+    readings in :mod:`eamlib.book.dy_shuffle`, those that go near both printed cuts keep the width, and this is the
     plainest of them: it rounds nothing, and its branches make halves.
     """
 

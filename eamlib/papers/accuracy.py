@@ -7,7 +7,7 @@ network here.
 Zhang et al. 2020 (DyNet), https://arxiv.org/abs/2004.10694: two ablations. Their accuracies, on ImageNet, are not in
 the text of the paper that we hold; they are None, never guessed.
 
-One more table is of no paper: what each part of our recipe is good for.
+Two more tables are ours: what each part of our recipe is good for, and whether attention over kernels helps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eamlib._checks import one_of
 
 EAM, DYNET, OURS = "Ding et al. 2021", "Zhang et al. 2020", "This book"
 OTHERWISE = "otherwise"
-"""The augmentation of a row that has it where the others have none, and none where they have it."""
+"""The augmentation of a row that is augmented where the other rows are not, and not where they are."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,13 @@ class Row:
     Attributes:
         name: short, for the command line; unique within its table.
         title: for the reader.
-        network, conv, width_mult, options: for :func:`eamlib.create_model`; options that are the default are left out,
-            so that a row which repeats another has the same ones.
+        network, conv, width_mult, options: for :func:`eamlib.create_model`; options at their default are left out, so
+            that rows of the same network are equal in these.
         printed: top-1 accuracy in percent by data set; None where the figure is not in the text that we hold. Empty
             where the row is ours.
         baseline: the name of the row in this table that it is compared with; None for a baseline.
-        changes: what is other than usual in the recipe (:mod:`eamlib.papers.units`), by the names of
-            :class:`eamlib.training.recipe.Recipe`; an ``augment`` of :data:`OTHERWISE` is on where it usually is off,
-            and off where it is on.
+        changes: what differs from the recipe of :mod:`eamlib.papers.training_runs`, by the names of
+            :class:`eamlib.training.recipe.Recipe`; ``augment`` may be :data:`OTHERWISE`.
 
     Example:
         >>> row = TABLES["channels"].row("n2")
@@ -63,8 +62,7 @@ class Table:
         name: for the command line.
         title: what is varied.
         paper: authors and year.
-        number: its place among the tables of the paper's text, which has no captions for us; None where not even the
-            table is in it, and of our own.
+        number: of the table in the paper; None for our own, and where the table is not in the text that we hold.
         rows: in the paper's order.
         remark: what a reader of the figures should know.
 
@@ -107,35 +105,34 @@ _CONVS = {
 }
 
 
-def _printed(cifar10: float, cifar100: float, imagenet100: float) -> dict[str, float]:
-    return {"cifar10": cifar10, "cifar100": cifar100, "imagenet100": imagenet100}
+def _row(
+    name: str, title: str, conv: str, *printed: float, network: str = "mobilenet_v1", width: float = 1.0, **more
+) -> Row:
+    """A row. ``printed`` are its figures on the EAM paper's three data sets; without them the row is ours."""
+    figures = dict(zip(("cifar10", "cifar100", "imagenet100"), printed, strict=True)) if printed else {}
+    return Row(name, title, network, conv, width, figures, **more)
 
 
 def _baseline_row(network: str, width: float, conv: str, *printed: float, baseline: str | None = None) -> Row:
-    """A row of the first table; ``baseline`` is the conv that it is compared with, at the same width. Without printed
-    figures it is ours."""
-    return Row(
-        name=f"{network}-x{width:g}-{conv}",
-        title=f"{_TITLES[network]} ×{width}, {_CONVS[conv]}",
+    """A row of the first table; ``baseline`` is the conv that it is compared with, at the same width."""
+    return _row(
+        f"{network}-x{width:g}-{conv}",
+        f"{_TITLES[network]} ×{width}, {_CONVS[conv]}",
+        conv,
+        *printed,
         network=network,
-        conv=conv,
-        width_mult=width,
-        printed=_printed(*printed) if printed else {},
+        width=width,
         options={"expand_first": True} if network == "mobilenet_v2" else {},
         baseline=baseline and f"{network}-x{width:g}-{baseline}",
     )
 
 
 def _ablation_row(name: str, title: str, conv: str, *printed: float, **options) -> Row:
-    """A row of an ablation: EAM in MobileNetV1 ×1.0, compared with the table's first row. Without printed figures it is
-    ours."""
-    figures = _printed(*printed) if printed else {}
-    return Row(name, f"EAM, {title}", "mobilenet_v1", conv, 1.0, figures, options=options, baseline="dynamic")
+    """A row of an ablation: EAM in MobileNetV1 ×1.0, compared with the table's first row."""
+    return _row(name, f"EAM, {title}", conv, *printed, options=options, baseline="dynamic")
 
 
-_DYNAMIC = Row(
-    "dynamic", "DyNet (Ding)", "mobilenet_v1", "dynamic", 1.0, _printed(93.99, 74.76, 75.94)
-)  # the first row of every ablation
+_DYNAMIC = _row("dynamic", "DyNet (Ding)", "dynamic", 93.99, 74.76, 75.94)  # the first row of every ablation
 
 _BASELINE = Table(
     "baseline",
@@ -265,7 +262,7 @@ _FIX_DY = Table(
 
 def _trick_row(name: str, title: str, conv: str = "static", baseline: str | None = "all", **changes) -> Row:
     """A row of our own table: MobileNetV1 ×0.25, trained as all rows of all tables are but for ``changes``."""
-    return Row(name, title, "mobilenet_v1", conv, 0.25, {}, baseline=baseline, changes=changes)
+    return _row(name, title, conv, width=0.25, baseline=baseline, changes=changes)
 
 
 _TRICKS = Table(
@@ -289,23 +286,17 @@ _TRICKS = Table(
         ),
     ),
 )
-
-
-def _attention_row(name: str, title: str, conv: str, *printed: float, baseline: str | None = None) -> Row:
-    return Row(name, title, "mobilenet_v1", conv, 0.25, _printed(*printed) if printed else {}, baseline=baseline)
-
-
 _ATTENTION = Table(
     "attention",
     "whether attention over kernels helps, and what it has to read, in MobileNetV1 ×0.25",
     OURS,
     None,
     (
-        _attention_row("static", "static", "static"),
-        _attention_row("placebo", "four kernels, each weighted ¼", "dynamic-uniform", baseline="static"),
-        _attention_row("dynamic", "DyNet (Ding)", "dynamic", 91.14, 68.30, 66.76, baseline="static"),
-        _attention_row("eam-rcr", "EAM RCR", "eam-rcr", 91.01, 68.61, 68.50, baseline="dynamic"),
-        _attention_row("eam-cgr", "EAM CGR", "eam-cgr", 91.12, 68.71, 67.25, baseline="dynamic"),
+        _row("static", "static", "static", width=0.25),
+        _row("placebo", "four kernels, each weighted ¼", "dynamic-uniform", baseline="static", width=0.25),
+        _row("dynamic", "DyNet (Ding)", "dynamic", 91.14, 68.30, 66.76, baseline="static", width=0.25),
+        _row("eam-rcr", "EAM RCR", "eam-rcr", 91.01, 68.61, 68.50, baseline="dynamic", width=0.25),
+        _row("eam-cgr", "EAM CGR", "eam-cgr", 91.12, 68.71, 67.25, baseline="dynamic", width=0.25),
     ),
     "The rows of the EAM paper's first table at this width, with the two that it lacks: the static network, and the "
     "placebo, which has the four kernels and no attention.",

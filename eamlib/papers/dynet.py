@@ -4,19 +4,18 @@ The two versions print different cuts for the same networks. The first counted t
 counted what makes a convolution dynamic, the predictors and the mixing of the kernels. Ours: multiply-adds at
 3 × 224 × 224 with 1000 classes; "convolutions" has the static classifier's in it, which is in the original's count too.
 
-What the paper leaves open of Dy-shuffle is searched: every :class:`Reading` of its unit is held against both cuts.
+What the paper leaves open of Dy-shuffle is searched in :mod:`eamlib.book.dy_shuffle`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
 
-from eamlib._checks import one_of, positive_int
+import torch
+
 from eamlib.analysis.cost import Cost, cost
 from eamlib.models import create_model
-from eamlib.models.shufflenet_v2 import BLOCKS, STEM, stage_widths
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Cut:
 
 @cache
 def cut_table() -> tuple[tuple[CutRow, Cut], ...]:
-    """Every headline cut of the paper beside ours; counted once a process.
+    """Every headline cut of the paper beside ours; counted once per process.
 
     Example:
         >>> for row, ours in cut_table():
@@ -140,8 +139,9 @@ def cut_table() -> tuple[tuple[CutRow, Cut], ...]:
     """
     table = []
     for row in CUT_ROWS:
-        original = cost(create_model(row.original)).multiply_adds
-        dynamic = cost(create_model(row.dynamic)).multiply_adds
+        with torch.device("meta"):  # nothing but the count is wanted
+            original = cost(create_model(row.original)).multiply_adds
+            dynamic = cost(create_model(row.dynamic)).multiply_adds
         convolutions = dynamic["convolution"] + dynamic["classifier"]
         table.append((row, Cut(sum(original.values()), convolutions, sum(dynamic.values()))))
     return tuple(table)
@@ -149,7 +149,7 @@ def cut_table() -> tuple[tuple[CutRow, Cut], ...]:
 
 @cache
 def count_table() -> tuple[tuple[CountRow, Cost], ...]:
-    """Every printed count of the ablation and of the segmentation beside ours; counted once a process.
+    """Every printed count of the ablation and of the segmentation beside ours; counted once per process.
 
     Example:
         >>> row, ours = count_table()[1]
@@ -158,124 +158,7 @@ def count_table() -> tuple[tuple[CountRow, Cost], ...]:
     """
     table = []
     for row in COUNT_ROWS:
-        model = create_model(row.model, num_classes=row.num_classes, width_mult=row.width_mult)
+        with torch.device("meta"):
+            model = create_model(row.model, num_classes=row.num_classes, width_mult=row.width_mult)
         table.append((row, cost(model, (3, row.pixels, row.pixels))))
     return tuple(table)
-
-
-_KERNELS = 6  # of each output channel, the paper's g_t
-_READ = {"middle": ("input", "half", "quarter"), "made": ("half", "quarter", "rest"), "predictor": ("branch", "unit")}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One way to build Dy-shuffle, where the paper leaves it open; without an argument it is the library's.
-
-    Attributes:
-        middle: how many channels the right branch's first 1 × 1 makes at stride 2: as many as it reads ("input"), or
-            "half" or a "quarter" of what the unit makes.
-        made: how many that branch's last 1 × 1 makes: "half" or a "quarter" of what the unit makes, or the "rest" if
-            the left branch keeps its input's width, as in the release of ShuffleNetV2's authors
-            (https://github.com/megvii-model/ShuffleNet-Series).
-        multiple: what the channels between the two 1 × 1 of every unit are rounded up to: 1, or Dy-mobile's 6.
-        predictor: what the coefficients are predicted from: the input of the right "branch", or of the "unit".
-
-    Raises:
-        ValueError: if one of them is unknown.
-
-    Example:
-        >>> convolutions, everything = Reading().count()
-        >>> convolutions == eamlib.cost(eamlib.create_model("dy_shuffle")).multiply_adds["convolution"]
-        True
-        >>> f"{Reading(middle='half').count()[0] / convolutions - 1:.1%}"  # as in ShuffleNetV2
-        '5.0%'
-    """
-
-    middle: str = "input"
-    made: str = "half"
-    multiple: int = 1
-    predictor: str = "branch"
-
-    def __post_init__(self):
-        for name, allowed in _READ.items():
-            one_of(name, getattr(self, name), allowed)
-        positive_int("multiple", self.multiple)
-
-    def count(self, width_mult: float = 1.0) -> tuple[int, int]:
-        """Multiply-adds without the classifier: of the convolutions, and with predictors and mixing.
-
-        Raises:
-            ValueError: if ShuffleNetV2 has no such width.
-        """
-        *stages, last = stage_widths(width_mult)
-        channels, side = STEM, 56
-        convolutions, overhead = 27 * STEM * 112**2, 0
-        for out, blocks in zip(stages, BLOCKS, strict=True):
-            widths = {"input": channels, "half": out // 2, "quarter": out // 4, "rest": out - channels}
-            side //= 2
-            convolutions += channels * (9 + out - widths[self.made]) * side**2  # the left branch at stride 2
-            # How many units, the channels of their input, and what their right branch reads, keeps and makes; at
-            # stride 2 its first 1 × 1 has a map of four times the size.
-            for units, input, (read, middle, made), larger in (
-                (1, channels, (channels, widths[self.middle], widths[self.made]), 4),
-                (blocks - 1, out, (widths["quarter"],) * 3, 1),
-            ):
-                middle = -(-middle // self.multiple) * self.multiple
-                first, others = read * middle, middle * (9 + made)
-                predicted_from = read if self.predictor == "branch" else input
-                convolutions += units * (larger * first + others) * side**2
-                overhead += units * _KERNELS * (first + others + predicted_from * (2 * middle + made))
-            channels = out
-        convolutions += channels * last * side**2
-        return convolutions, convolutions + overhead
-
-
-READINGS = tuple(Reading(*choices) for choices in product(_READ["middle"], _READ["made"], (1, 6), _READ["predictor"]))
-
-
-@dataclass(frozen=True)
-class ReadingRow:
-    """A reading, counted in one way.
-
-    Attributes:
-        classifier: whether it is counted.
-        cut: against ``cut.original``.
-        wider: the convolutions' multiply-adds at ×1.5; without the classifier, as all of ``COUNT_ROWS``.
-
-    Example:
-        >>> row = ReadingRow(Reading(), True, Cut(original=1000, convolutions=600, everything=640), wider=1100)
-        >>> round(row.miss, 1)  # cuts of 40.0 and 36.0 %, printed are 40.0 and 37.0 %
-        1.0
-    """
-
-    reading: Reading
-    classifier: bool
-    cut: Cut
-    wider: int
-
-    @property
-    def miss(self) -> float:
-        """How far the one of the two cuts that is farther off is from the printed one, in points."""
-        printed = CUT_ROWS[0]
-        return max(abs(self.cut.first - printed.first), abs(self.cut.second - printed.second))
-
-
-@cache
-def reading_table() -> tuple[ReadingRow, ...]:
-    """Every reading with the classifier and without, over ShuffleNetV2's printed count and over ours of the same kind.
-    The nearest to the printed cuts come first. Counted once a process.
-
-    Example:
-        >>> table = reading_table()
-        >>> len(table), {row.reading.middle for row in table if row.miss < 0.5}
-        (144, {'input'})
-    """
-    static = cost(create_model("shufflenet_v2")).multiply_adds
-    rows = []
-    for reading, classifier in product(READINGS, (True, False)):
-        added = static["classifier"] if classifier else 0
-        convolutions, everything = (count + added for count in reading.count())
-        wider, _ = reading.count(width_mult=1.5)
-        for original in (CUT_ROWS[0].printed * 10**6, static["convolution"] + added):
-            rows.append(ReadingRow(reading, classifier, Cut(original, convolutions, everything), wider))
-    return tuple(sorted(rows, key=lambda row: row.miss))

@@ -1,4 +1,4 @@
-"""Recorded runs: one JSON file a run, with all that is needed to say where its numbers come from."""
+"""Recorded runs: one JSON file per run, which says where its numbers come from."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _MOST = {"loss": 1e9, "train_accuracy": 100, "test_accuracy": 100, "seconds": 1e
 
 
 def provenance(device: torch.device | str, *packages: str) -> dict:
-    """Where and with what a result was made: device, versions, commit (of an installed library its tag), date (UTC).
+    """Where and with what a result was made: device, versions, commit (an installed library's tag), date (UTC).
 
-    ``packages`` are named in the versions beside those that every result rests on, where they are installed.
+    Args:
+        packages: whose versions are named beside those of Python, torch, torchvision and numpy, if installed.
 
     Example:
         >>> sorted(provenance("cpu"))
@@ -42,7 +43,7 @@ def provenance(device: torch.device | str, *packages: str) -> dict:
 
 
 def device_name(device: torch.device | str) -> str:
-    """The name of the GPU, or of the processor and how many cores of it are used.
+    """The name of the GPU, or of the processor with the number of threads in use.
 
     Example:
         >>> device_name("cpu").endswith(("thread", "threads"))
@@ -55,10 +56,10 @@ def device_name(device: torch.device | str) -> str:
 
 
 def refuse_existing(path: str | Path) -> Path:
-    """Return ``path`` if a record can be written there, before any work is done.
+    """Return ``path`` if a record can be written there: ask before any work is done.
 
     Raises:
-        FileExistsError: if there is a file already: no run replaces another's record.
+        FileExistsError: if the file exists: no run replaces another's record.
         FileNotFoundError: if its folder does not exist.
         OSError: if nothing can be written there.
 
@@ -80,10 +81,10 @@ def refuse_existing(path: str | Path) -> Path:
 
 
 def write(record: dict, path: str | Path) -> None:
-    """Write a record as JSON, a list of plain values on one line. When this returns, it is on the disk.
+    """Write a record as JSON, each list of plain values on one line. When this returns, it is on the disk.
 
     Raises:
-        FileExistsError: if there is a file already, even one that another process wrote meanwhile.
+        FileExistsError: if the file exists, even if another process wrote it meanwhile.
         OSError: if it cannot be written.
 
     Example:
@@ -108,7 +109,7 @@ def read(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is no JSON object.
+        ValueError: if it is not a JSON object.
 
     Example:
         >>> write({"seed": 0}, "run.json")
@@ -125,12 +126,11 @@ def read(path: str | Path) -> dict:
 
 
 def read_run(path: str | Path) -> dict:
-    """Read the record of a training run back, which holds the run from its first epoch to its last.
+    """Read the record of a training run back.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: with the path and what is wrong, if something is missing in it, an epoch say, or a number is none or
-            out of its range.
+        ValueError: with the path, if an epoch or an entry is missing, or a number is out of its range.
 
     Example:
         >>> place = {"device": "a CPU", "versions": {"torch": "2.14"}, "date": "2026-11-27"}
@@ -166,7 +166,7 @@ def _wrong(record: dict) -> str | None:
 
 
 def pack(answers: Tensor) -> str:
-    """Which images a network knows, bool ``[N]``, as text: a bit per image, in base64.
+    """Which images a network classifies correctly, bool ``[N]``, as text: one bit per image, in base64.
 
     Example:
         >>> pack(torch.tensor([True, False, True]))
@@ -176,10 +176,10 @@ def pack(answers: Tensor) -> str:
 
 
 def unpack(record: dict) -> np.ndarray:
-    """Which test images the network of a record knows, bool ``[N]``, in the order of the set.
+    """Which test images the network of a record classifies correctly, bool ``[N]``, in the order of the set.
 
     Raises:
-        ValueError: if it holds no answers, or they are not those of its accuracy and its number of images.
+        ValueError: if it holds no answers, or they contradict its accuracy or its number of images.
 
     Example:
         >>> history, images = [{"test_accuracy": 200 / 3}], {"test": 3}
@@ -211,8 +211,7 @@ def published(name: str) -> dict:
         name: its path below ``results/``.
 
     Raises:
-        FileNotFoundError: if no such record comes with this version, or it cannot be fetched; the message has the
-            reason, its address and where to put it.
+        FileNotFoundError: if no such record comes with this version, or it cannot be fetched.
 
     Example:
         >>> record = published("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0.json")
@@ -233,8 +232,8 @@ def _versions(*packages: str) -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Of our own checkout; of an installed library the commit or tag that it was made from, not the commit of a
-    repository of somebody else's that it happens to lie in."""
+    """Of our own checkout; of an installed library the commit or tag that it was made from, not that of another
+    repository that it happens to lie in."""
     root = Path(__file__).parents[2]
     try:
         if not (root / ".git").exists():

@@ -1,14 +1,14 @@
 """Train what a table needs, run by run. Any run may be interrupted, and any may be done elsewhere.
 
-``results`` takes a record a run, and a run that has its record is never done again. ``work`` takes its checkpoints
-while it is under way, and a lock (:mod:`eamlib.training.lock`). Both may lie on a disk that several machines share.
+``results`` takes one record per run, and a run that has its record is never done again. ``work`` takes checkpoints
+while a run is under way, and its lock (:mod:`eamlib.training.lock`). Several machines may share both folders.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,7 @@ from eamlib import data
 from eamlib._checks import one_of
 from eamlib._extras import need
 from eamlib.papers import records
-from eamlib.papers.protocol import Protocol
-from eamlib.papers.records import pack
-from eamlib.papers.units import Unit
+from eamlib.papers.training_runs import Unit
 from eamlib.training.batches import check_workers
 from eamlib.training.exchanged import exchange
 from eamlib.training.lock import Busy, hold
@@ -38,7 +36,7 @@ class Outcome:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> Outcome(plan("smoke").unit(TABLES["pooling"].row("avg"), seed=0), "busy", "held by another process").state
         'busy'
     """
@@ -56,44 +54,40 @@ def run_unit(
     device: torch.device | str | None = None,
     keep: bool = False,
     progress: bool = True,
-    plan: Protocol | None = None,
+    plan: Mapping[str, str] | None = None,
     **how,
 ) -> Outcome:
     """Train a unit, or finish what was begun, and write its record.
 
     Args:
         unit: what to train.
-        results: folder of the records; this one's is :meth:`eamlib.papers.units.Unit.path`.
+        results: folder of the records; this one's is :meth:`eamlib.papers.training_runs.Unit.path`.
         work: folder for checkpoints and locks.
         device: None takes CUDA where there is one.
         keep: leave the last two checkpoints where they are.
         progress: show a bar.
-        plan: what the run belongs to, and its record then names.
+        plan: name and digest of the plan that the run belongs to, for its record:
+            :attr:`eamlib.book.plans.Protocol.note`.
         how: ``compile``, ``channels_last`` and ``workers`` of :func:`eamlib.training.fit`, where not the default.
 
-    The record has ``configuration``, ``plan`` (where there is one), ``history`` (:func:`eamlib.training.fit`),
-    ``images`` (of training and test), ``answers`` (which test images are classified correctly:
-    :func:`eamlib.papers.records.pack`), ``exchange`` (of networks with a kernel attention on images in memory:
-    :func:`eamlib.training.exchanged.exchange`),
-    ``images_per_second`` (training images, over training and test), ``how`` (where it is not empty) and
-    :func:`eamlib.papers.records.provenance`. The last two speak for the process that finished it.
+    The record has ``configuration``, ``plan`` (if given), ``history`` (:func:`eamlib.training.fit`), ``images`` (of
+    training and test), ``answers`` (which test images are classified correctly: :func:`eamlib.papers.records.pack`),
+    ``exchange`` (of networks with a kernel attention on images in memory: :func:`eamlib.training.exchanged.exchange`),
+    ``images_per_second`` (training images, over training and test), ``how`` (if given) and
+    :func:`eamlib.papers.records.provenance`, of the process that finished the run.
 
     Raises:
-        ValueError: if there is a record or a checkpoint of another configuration, the record is not of a whole run, or
-            the run is not in ``plan``.
+        ValueError: if there is a record or a checkpoint of another configuration, or the record is not of a whole run.
         FileNotFoundError: if the data are missing.
-        OSError: if nothing can be written, which is found out before the first step where it can be; what was kept
-            before is as it was.
+        OSError: if nothing can be written, before the first step where that shows by then; what was kept stays.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> unit = plan("smoke", width=0.25).unit(TABLES["tricks"].row("all"), seed=0)
         >>> run_unit(unit, results="results", work="runs").state  # before now: its record comes with the book
         'done'
     """
-    if plan is not None:
-        plan.refuse_unplanned(unit)
     folder = Path(work).absolute() / unit.data / unit.name
     path = unit.path(Path(results).absolute())
     try:
@@ -112,7 +106,7 @@ def run_unit(
             seconds = sum(line["seconds"] for line in history)
             record = {
                 "configuration": unit.configuration,
-                **({"plan": plan.note} if plan else {}),
+                **({"plan": dict(plan)} if plan else {}),
                 "history": history,
                 "images": {"train": len(train), "test": len(test)},
                 **_examined(unit, model, train, test),
@@ -137,7 +131,7 @@ def run_unit(
 def _examined(unit: Unit, model: nn.Module, train, test) -> dict:
     """What the trained network answers, image by image, and what it loses where its attention is exchanged."""
     mean, std = pixel_statistics(train)
-    answers = {"answers": pack(right_answers(model, test, mean=mean, std=std))}
+    answers = {"answers": records.pack(right_answers(model, test, mean=mean, std=std))}
     if unit.recipe["temperature"] is None or unit.data not in data.IN_MEMORY:
         return answers
     return answers | {"exchange": [vars(one) for one in exchange(model, test, train)]}
@@ -145,11 +139,6 @@ def _examined(unit: Unit, model: nn.Module, train, test) -> dict:
 
 def _accuracy(record: dict) -> str:
     return f"{record['history'][-1]['test_accuracy']:.2f} %"
-
-
-def one_by_one(units: Sequence[Unit], run: Callable[[Unit], Outcome]) -> Iterator[Outcome]:
-    """Run the units here, one after another."""
-    return map(run, units)
 
 
 def on_ray(units: Sequence[Unit], run: Callable[[Unit], Outcome]) -> Iterator[Outcome]:
@@ -169,21 +158,18 @@ def on_ray(units: Sequence[Unit], run: Callable[[Unit], Outcome]) -> Iterator[Ou
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told without being asked
         ray.init()
     try:
-        on_a_worker = ray.remote(num_cpus=torch.get_num_threads(), num_gpus=int(torch.cuda.is_available()))(_call)
-        waiting = [on_a_worker.remote(run, unit) for unit in units]
+
+        @ray.remote(num_cpus=torch.get_num_threads(), num_gpus=int(torch.cuda.is_available()))
+        def on_a_worker(unit: Unit) -> Outcome:
+            return run(unit)
+
+        waiting = [on_a_worker.remote(unit) for unit in units]
         while waiting:
             [ready], waiting = ray.wait(waiting)
             yield ray.get(ready)
     finally:
         if ours:
             ray.shutdown()
-
-
-def _call(run: Callable[[Unit], Outcome], unit: Unit) -> Outcome:
-    return run(unit)
-
-
-ENGINES = {"local": one_by_one, "ray": on_ray}
 
 
 def reproduce(
@@ -195,38 +181,36 @@ def reproduce(
     engine: str = "local",
     keep: bool = False,
     progress: bool = True,
-    plan: Protocol | None = None,
+    plan: Mapping[str, str] | None = None,
     **how,
 ) -> Iterator[Outcome]:
     """Train those units that have no record yet, and yield what became of each as it ends.
 
     Args:
-        units: of a :class:`eamlib.papers.units.Plan`, or a share of them.
+        units: of a :class:`eamlib.papers.training_runs.Plan`, or a share of them.
         engine: ``"local"``, one after another, or ``"ray"``, over a cluster.
         results, work, device, keep, progress, plan, how: as in :func:`run_unit`.
 
     Raises:
         ValueError: if ``engine`` is unknown, there is no such device, it cannot train in a unit's precision,
             ``workers`` is out of its range or not for a unit's data, a record belongs to another configuration or is
-            not of a whole run, or a launcher has started several processes: each of them would train another unit; or a
-            unit is not in ``plan``. Nothing is written then.
-        ModuleNotFoundError: if a package is missing, of the engine or of the tables that follow.
+            not of a whole run, or a launcher has started several processes, each of which would train the same units.
+            Nothing is written then.
+        ModuleNotFoundError: if a package of the engine or of the tables is missing.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> units = plan("smoke", width=0.25, seeds=2).units([TABLES["tricks"].row("all")])
         >>> list(reproduce(units))  # both are recorded under results/, and none is left to train
         []
     """
     need("reproduce", "accelerate", "scipy", "tqdm")  # the tables, too: hours later would be late
-    run_all = ENGINES[one_of("--engine", engine, ENGINES)]
+    one_of("--engine", engine, ("local", "ray"))
     here, units = pick_device(device), list(units)
     for unit in units:
         check_precision(unit.precision, here)
         check_workers(how.get("workers"), unit.data, on_disk=unit.data not in data.IN_MEMORY)
-        if plan is not None:
-            plan.refuse_unplanned(unit)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("WORLD_SIZE is above 1: a run takes one process. Spread the runs with --shard i/n instead.")
     units = [unit for unit in units if unit.record(results) is None]
@@ -240,4 +224,4 @@ def reproduce(
         plan=plan,
         **how,
     )
-    return iter(run_all(units, run))
+    return on_ray(units, run) if engine == "ray" else map(run, units)

@@ -48,7 +48,7 @@ def measure(
 ) -> dict[str, ChannelStatistics]:
     """The statistics of the maps of chosen layers over images, by the layers' names.
 
-    Memory stays bounded: a batch runs at a time, and each layer keeps a matrix of C × C numbers.
+    Each layer keeps a matrix of C × C numbers, however many images come.
 
     Args:
         model: it runs in eval mode, on its device, without gradients; its mode is restored.
@@ -57,18 +57,17 @@ def measure(
             image passes twice counts both.
         side: ``"output"`` of the layers, or their ``"input"``.
         view: what a sample is. ``"pixels"``: a position of a map, in any image. ``"within"``: the same, less the map's
-            own mean, so that only the pattern counts. ``"means"``: a map's mean, which is what an attention reads.
+            own mean. ``"means"``: a map's mean, which is what an attention reads.
 
     Raises:
-        ValueError: if a name is unknown, no layer is of the class, a layer does not run, has no maps
-            ``[B, C, H, W]``, or has NaN or infinite ones, or there is no image. Where it is about a layer, it has its
-            name.
+        ValueError: if a name is unknown, no layer is of the class, there is no image, or a layer does not run, has no
+            maps ``[B, C, H, W]``, or has NaN or infinite ones.
 
     Example:
         >>> model = eamlib.create_model("resnet18", width_mult=0.25, num_classes=10)
         >>> found = measure(model, [torch.randn(4, 3, 32, 32)], nn.ReLU)
         >>> name, statistics = next(iter(found.items()))
-        >>> name, statistics.channels, statistics.count  # a sample for each of 4 · 16 · 16 pixels
+        >>> name, statistics.channels, statistics.count  # one sample per pixel, 4 · 16 · 16
         ('features.0.2', 16, 1024)
     """
     chosen = pick(model, layers)
@@ -102,8 +101,8 @@ def run(
 
     def hand_over(name: str, inputs: tuple, output: object) -> None:
         ran.add(name)
+        maps = maps_of(name, side, output if side == "output" else next(iter(inputs), None))
         try:
-            maps = maps_of(side, output if side == "output" else next(iter(inputs), None))
             if len(maps):
                 note(name, maps)
         except ValueError as error:
@@ -116,12 +115,12 @@ def run(
         raise ValueError(f"layer {idle[0]!r} did not run: the model does not use it, in eval mode at least.")
 
 
-def maps_of(side: str, value: object) -> Tensor:
-    """Return ``value``, a layer's input or output, if it is ``[B, C, H, W]``, else raise a ``ValueError``."""
+def maps_of(name: str, side: str, value: object) -> Tensor:
+    """Return ``value``, the input or output of a layer, if it is ``[B, C, H, W]``, else raise a ``ValueError``."""
     if isinstance(value, Tensor) and value.dim() == 4:
         return value
     what = f"of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    raise ValueError(f"its {side} is {what}; allowed is [B, C, H, W].")
+    raise ValueError(f"layer {name!r}: its {side} is {what}; allowed is [B, C, H, W].")
 
 
 def pick(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
@@ -148,15 +147,14 @@ def pick(model: nn.Module, layers: Layers) -> dict[str, nn.Module]:
 def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, ChannelStatistics]:
     """The statistics of the weights of convolutions: channels are the filters, samples are their weights.
 
-    A filter is what makes one output map, ``C/g · k · k`` weights. Of a dynamic convolution all filters are taken: K
-    times O in a :class:`eamlib.layers.DynamicConv2d`, g times O in a :class:`eamlib.layers.DyNetConv2d`.
+    A filter is what makes one output map, ``C/g · k · k`` weights. All filters of a dynamic convolution are taken: K
+    times O of a :class:`eamlib.layers.DynamicConv2d`, g times O of a :class:`eamlib.layers.DyNetConv2d`.
 
     Args:
-        layers: as in :func:`measure`; two-dimensional convolutions, static or dynamic.
+        layers: as in :func:`measure`; ``nn.Conv2d`` or a dynamic convolution.
 
     Raises:
-        ValueError: as :func:`measure`, or if a layer is no such convolution: an ``nn.Conv1d``, say, or a transposed
-            one, whose weight has its input channels first.
+        ValueError: as :func:`measure`, or if a layer is no such convolution.
 
     Example:
         >>> layer = nn.Conv2d(8, 3, 3, bias=False)
@@ -170,12 +168,7 @@ def kernels(model: nn.Module, layers: Layers = CONVOLUTIONS) -> dict[str, Channe
         if not isinstance(layer, CONVOLUTIONS):
             allowed = ", ".join(kind.__name__ for kind in CONVOLUTIONS)
             raise ValueError(f"layers: {name!r} is a {type(layer).__name__}; allowed are {allowed}.")
-        filters = filters_of(layer.weight)
+        filters = layer.weight.detach().flatten(0, -4).flatten(1)  # [… · O, C/g · k · k]
         found[name] = ChannelStatistics(len(filters))
         found[name].update(filters.T)
     return found
-
-
-def filters_of(weight: Tensor) -> Tensor:
-    """A weight ``[…, O, C/g, k, k]`` as one row a filter, ``[… · O, C/g · k · k]``."""
-    return weight.detach().flatten(0, -4).flatten(1)

@@ -2,13 +2,14 @@
 
 Ding et al. 2021, https://doi.org/10.3390/app11073111, take it that a few channels, pooled to p × p, are enough. Here a
 linear map predicts the full descriptor, every channel's mean, from that reading, and is judged on images that it was
-not fitted to. Linear: what it finds is there for a first linear layer to use; more may be there for another.
+not fitted to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from eamlib.layers.selection import SELECTIONS
 from eamlib.redundancy.measure import Layers, means, pick, run
 from eamlib.redundancy.statistics import CONSTANT, in_float64
 
-# In units of a standardised feature's variance. Which one a target gets, images decide that are not scored.
+# In units of a standardised feature's variance. Images that are not scored decide which one a target gets.
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -56,10 +57,10 @@ class Reading:
         integer_within("seed", self.seed, 0)  # with None, no two uses of a reading would be of the same channels
 
     def of(self, in_channels: int) -> EAMAttention:
-        """The attention that reads so, of ``in_channels`` channels: its ``descriptor`` is the reading.
+        """The attention whose ``descriptor`` is this reading of ``in_channels`` channels.
 
         Raises:
-            ValueError: if these are fewer than the reading wants.
+            ValueError: if there are fewer channels than the reading takes.
         """
         with torch.random.fork_rng(devices=[]):  # its weights are drawn, though nobody reads them
             return EAMAttention(in_channels, **asdict(self))
@@ -67,17 +68,16 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Premise:
-    """What one reading tells of one layer's input.
+    """What one reading tells about one layer's input.
 
     Attributes:
         layer: its name.
         reading: what was read.
         channels: C, of the layer's input.
-        features: how many numbers the reading has, n · p².
-        images: how many were run; each was scored once, by a fit without it. One that passes the layer twice is two.
-        r2: ``[C]``, held-out R² of every channel's mean: 1, nothing is lost; 0, no better than always guessing its
-            average; below 0, worse. NaN for the channels that are dead in these images.
-        attention_r2: the same of the layer's own attention, as centred logarithms of its K weights, over all K
+        features: numbers in the reading, n · p².
+        images: number of images, each scored once, by a fit without it. One that passes the layer twice counts twice.
+        r2: ``[C]``, held-out R² of every channel's mean; NaN for the channels that are dead in these images.
+        attention_r2: the same for the layer's own attention, as centred logarithms of its K weights, over all K
             together; 0 where that attention is the same for all images, None where the layer has none.
         weight, bias: of the prediction fitted to all images, ``[C (+ K), n · p²]`` and ``[C (+ K)]``.
 
@@ -101,7 +101,7 @@ class Premise:
 
     @property
     def dead(self) -> int:
-        """How many channels have the same mean in all images."""
+        """Number of channels that have the same mean in all images."""
         return int(self.r2.isnan().sum())
 
     @property
@@ -134,10 +134,9 @@ def premise(
     """For every layer and reading: how much of the full pooled descriptor of the layer's input can be predicted.
 
     The images are dealt to ``folds`` parts. Each part is predicted by a ridge regression on the others, which also
-    choose its ridge; only the features' scale is that of all images. All of it is computed from sums
-    that the batches are added to, so that memory does not grow with the images: a layer and reading keeps ``folds`` ·
-    n · p² · (n · p² + C) numbers of 8 bytes. Where a reading takes a share of the channels, n · p² may be in the
-    thousands, and so may be the seconds.
+    choose the ridge of each target; only the features' scale is that of all images. Batches are added to sums, so that
+    memory does not grow with the images: each layer and reading keeps ``folds`` · n · p² · (n · p² + C) numbers of 8
+    bytes. Where a reading takes a share of the channels, n · p² may be in the thousands, and so may be the seconds.
 
     Args:
         model: it runs in eval mode, without gradients; its mode is restored.
@@ -147,11 +146,11 @@ def premise(
         folds: parts, at least 3.
 
     Returns:
-        One :class:`Premise` a layer and reading, the layers in the model's order.
+        One :class:`Premise` per layer and reading, the layers in the model's order.
 
     Raises:
         ValueError: as :func:`eamlib.redundancy.measure`; and if ``folds`` is below 3, there is no reading, a layer has
-            fewer channels than a reading wants, or there are fewer than two images a fold.
+            fewer channels than a reading takes, or there are fewer than two images per fold.
 
     Example:
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10)
@@ -205,73 +204,47 @@ class _Sums:
     def add(self, x: Tensor, y: Tensor) -> None:
         if self.count == 0:
             self.origin = x.mean(0), y.mean(0)
-            shapes = (), x.shape[1:], y.shape[1:], (x.shape[1], x.shape[1]), (x.shape[1], y.shape[1]), y.shape[1:]
-            self.n, self.x, self.y, self.xx, self.xy, self.yy = (x.new_zeros(self.folds, *shape) for shape in shapes)
+            self.products = x.new_zeros(self.folds, 1 + x.shape[1], 1 + x.shape[1] + y.shape[1])
+            self.squares = y.new_zeros(self.folds, y.shape[1])
         x, y = x - self.origin[0], y - self.origin[1]
+        x = torch.cat([torch.ones_like(x[:, :1]), x], 1)  # the constant is a feature
         for fold in range(self.folds):
             part = slice((fold - self.count) % self.folds, None, self.folds)
-            self.n[fold] += len(x[part])
-            self.x[fold] += x[part].sum(0)
-            self.y[fold] += y[part].sum(0)
-            self.xx[fold].addmm_(x[part].T, x[part])
-            self.xy[fold].addmm_(x[part].T, y[part])
-            self.yy[fold] += y[part].square().sum(0)
+            self.products[fold].addmm_(x[part].T, torch.cat([x[part], y[part]], 1))
+            self.squares[fold] += y[part].square().sum(0)
         self.count += len(x)
 
     def of(self, folds: Sequence[int]) -> _Moments:
         """The moments of these folds together."""
-        parts = (tensor[list(folds)].sum(0) for tensor in (self.n, self.x, self.y, self.xx, self.xy, self.yy))
-        return _Moments(*parts, origin=self.origin[0])
+        products, squares = self.products[list(folds)].sum(0), self.squares[list(folds)].sum(0)
+        n, features = products[0, 0], len(products)
+        return _Moments(n, products[:, :features] / n, products[:, features:] / n, squares / n)
 
 
-@dataclass(frozen=True)
-class _Moments:
+class _Moments(NamedTuple):
+    """Means of products over n samples: xx [1 + F, 1 + F], xy [1 + F, T] and yy [T]; the constant comes first."""
+
     n: Tensor
-    x: Tensor
-    y: Tensor
     xx: Tensor
     xy: Tensor
     yy: Tensor
-    origin: Tensor
 
-    def about(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """xx, xy and yy about another origin, a sample's mean."""
-        return (
-            (self.xx - torch.outer(self.x, x) - torch.outer(x, self.x)) / self.n + torch.outer(x, x),
-            (self.xy - torch.outer(self.x, y) - torch.outer(x, self.y)) / self.n + torch.outer(x, y),
-            (self.yy - 2 * self.y * y) / self.n + y.square(),
-        )
+    def regression(self, inverse: Tensor) -> Callable[[Tensor | float], Tensor]:
+        """The ridge regression of features times ``inverse``: a function from a ridge, or one per target, to the
+        coefficients ``[1 + F, T]``, the constant's first."""
+        x, y = self.xx[0, 1:], self.xy[0]
+        values, vectors = torch.linalg.eigh((self.xx[1:, 1:] - torch.outer(x, x)) * inverse[:, None] * inverse)
+        turned = vectors.T @ ((self.xy[1:] - torch.outer(x, y)) * inverse[:, None])
 
-    def inverse_deviation(self) -> Tensor:
-        """What standardises the features; 0 for those that are constant, which then have no weight."""
-        x = self.x / self.n
-        deviation = self.about(x, self.y / self.n)[0].diagonal().clamp(min=0).sqrt()
-        return deviation.reciprocal().masked_fill(deviation <= CONSTANT * (self.origin + x).abs(), 0)
+        def fit(ridges: Tensor | float) -> Tensor:
+            weight = inverse[:, None] * (vectors @ (turned / (values.clamp(min=0)[:, None] + ridges)))
+            return torch.cat([(y - x @ weight)[None], weight])
 
-    def fit(self, ridges: Tensor, inverse: Tensor) -> _Fit:
-        """The regression on these moments, of features times ``inverse``, with a ridge a target."""
-        x, y = self.x / self.n, self.y / self.n
-        xx, xy, _ = self.about(x, y)
-        xx, xy = xx * inverse[:, None] * inverse, xy * inverse[:, None]
-        weight = torch.empty_like(xy)
-        for ridge in ridges.unique():
-            factor = torch.linalg.cholesky(xx + ridge * torch.eye(len(xx)).to(xx))
-            weight[:, ridges == ridge] = torch.cholesky_solve(xy[:, ridges == ridge], factor)
-        return _Fit(weight * inverse[:, None], x, y)
+        return fit
 
-    def errors(self, fit: _Fit) -> Tensor:
-        """The mean squared errors of a fit on these moments, a target each."""
-        xx, xy, yy = self.about(fit.x, fit.y)
-        return (yy - 2 * (fit.weight * xy).sum(0) + (fit.weight * (xx @ fit.weight)).sum(0)).clamp(min=0)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """y is predicted as ``self.y + (x − self.x) @ weight``."""
-
-    weight: Tensor
-    x: Tensor
-    y: Tensor
+    def errors(self, coefficients: Tensor) -> Tensor:
+        """The mean squared error of each target on these samples."""
+        return (self.yy + (coefficients * (self.xx @ coefficients - 2 * self.xy)).sum(0)).clamp(min=0)
 
 
 def _judge(layer: str, reading: Reading, sums: _Sums) -> Premise:
@@ -280,27 +253,30 @@ def _judge(layer: str, reading: Reading, sums: _Sums) -> Premise:
             f"layer {layer!r}: batches holds {sums.count} images; at least {2 * sums.folds} are needed for "
             f"{sums.folds} folds."
         )
-    whole = sums.of(range(sums.folds))
-    variance = whole.about(whole.x / whole.n, whole.y / whole.n)[2].clamp(min=0)
-    scale = (sums.origin[1] + whole.y / whole.n).abs()
-    scale[sums.channels :] = 1  # of the logarithms: what rounding leaves of them does not shrink with their mean
+    channels, (x_origin, y_origin) = sums.channels, sums.origin
+    every = sums.of(range(sums.folds))
+    x, y = every.xx[0, 1:], every.xy[0]
+    variance = (every.yy - y.square()).clamp(min=0)
+    scale = (y_origin + y).abs()
+    scale[channels:] = 1  # of the logarithms: what rounding leaves of them does not shrink with their mean
     live = variance.sqrt() > CONSTANT * scale
-    # Of all images, the scored ones too: a feature that hardly varies in the others would be blown up beyond measure.
-    inverse = whole.inverse_deviation()
+    # What standardises the features; 0 for those that are constant, which then have no weight. Of all images, the
+    # scored ones too: a feature that hardly varies in the others would be blown up beyond measure.
+    deviation = (every.xx.diagonal()[1:] - x.square()).clamp(min=0).sqrt()
+    inverse = deviation.reciprocal().masked_fill(deviation <= CONSTANT * (x_origin + x).abs(), 0)
 
     errors, ridges = torch.zeros_like(variance), []
     for fold in range(sums.folds):
         *fitted, judge = [(fold + i) % sums.folds for i in range(1, sums.folds)]
-        ridges.append(_best_ridges(sums.of(fitted), sums.of([judge]), inverse))
+        fit = sums.of(fitted).regression(inverse)
+        tried = torch.stack([sums.of([judge]).errors(fit(ridge)) for ridge in RIDGES])
+        ridges.append(tried.new_tensor(RIDGES)[tried.argmin(0)])
         scored = sums.of([fold])
-        fit = sums.of([*fitted, judge]).fit(ridges[-1], inverse)
-        errors += scored.errors(fit) * scored.n / whole.n
+        errors += scored.errors(sums.of([*fitted, judge]).regression(inverse)(ridges[-1])) * scored.n / every.n
     r2 = torch.where(live, 1 - errors / variance, torch.nan)
-    final = whole.fit(torch.stack(ridges).median(0).values, inverse)
-    weight = final.weight.T
-    bias = sums.origin[1] + final.y - weight @ (sums.origin[0] + final.x)
+    constant, weight = every.regression(inverse)(torch.stack(ridges).median(0).values).T.split([1, len(x)], 1)
 
-    channels, attention_r2 = sums.channels, None
+    attention_r2 = None
     if len(r2) > channels:
         mixed = live[channels:]
         share = errors[channels:][mixed].sum() / variance[channels:][mixed].sum()
@@ -309,17 +285,10 @@ def _judge(layer: str, reading: Reading, sums: _Sums) -> Premise:
         layer,
         reading,
         channels,
-        features=len(whole.x),
+        features=len(x),
         images=sums.count,
         r2=r2[:channels].cpu(),
         attention_r2=attention_r2,
         weight=weight.cpu(),
-        bias=bias.cpu(),
+        bias=(y_origin + constant[:, 0] - weight @ x_origin).cpu(),
     )
-
-
-def _best_ridges(fitted: _Moments, judge: _Moments, inverse: Tensor) -> Tensor:
-    """For each target the ridge with which ``fitted`` predicts ``judge`` best."""
-    candidates = [torch.full_like(fitted.y, ridge) for ridge in RIDGES]
-    errors = torch.stack([judge.errors(fitted.fit(ridges, inverse)) for ridges in candidates])
-    return torch.stack(candidates).gather(0, errors.argmin(0, keepdim=True))[0]

@@ -18,10 +18,8 @@ FILLS = ("zero", "mean", "rest")
 
 
 def removal_order(statistics: ChannelStatistics) -> list[int]:
-    """All channels, the most redundant first: dead ones, then always the one that those still there predict best.
-
-    Each step asks anew, of the channels that are left: of two copies one goes, and the other is then as good as alone.
-    Read backwards, it begins with the channels that say most by themselves.
+    """All channels, the most redundant first: dead ones, then always the one that the channels still there predict
+    best.
 
     Example:
         >>> maps = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -56,16 +54,15 @@ def without(
     """While entered, ``model`` runs without some output channels of some layers.
 
     Args:
-        model: as it is; nothing of it is changed but for the hooks, which go with the context.
-        removed: the channels that go, by the layer's name; none at all is allowed.
+        model: it gets hooks, which go with the context.
+        removed: the channels that go, by the layer's name; may be empty.
         statistics: of those layers' outputs, as :func:`eamlib.redundancy.measure` gives them; ``"zero"`` needs none.
         fill: what stands in for a removed channel. ``"zero"``: nothing. ``"mean"``: its mean. ``"rest"``: what the
-            channels that are left predict of it, pixel by pixel, by least squares. A following convolution of 1 × 1
-            could take in the last two by itself, with other weights and a bias: no information comes back by them.
+            channels that are left predict of it, pixel by pixel, by least squares.
 
     Raises:
-        ValueError: if a layer, a channel or ``fill`` is unknown, or statistics are missing or of another layer; for
-            what only the layer's output tells, when it runs: it has no such channel, or is no ``[B, C, H, W]``.
+        ValueError: if a layer, a channel or ``fill`` is unknown, or statistics are missing or of another layer; when
+            the model runs, if a layer has no such channel or its output is not ``[B, C, H, W]``.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3))
@@ -99,10 +96,7 @@ def _substitute(name: str, gone: list[int], statistics: ChannelStatistics | None
         bias = torch.zeros(len(gone)) if fill == "zero" else statistics.mean[gone]
 
     def put(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        try:
-            channels = maps_of("output", output).shape[1]
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from error
+        channels = maps_of(name, "output", output).shape[1]
         _check(name, gone, channels)
         if statistics is not None and statistics.channels != channels:
             raise ValueError(

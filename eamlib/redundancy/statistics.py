@@ -43,14 +43,13 @@ class Duplicate(NamedTuple):
 class ChannelStatistics:
     """Mean, covariance and all that follows, of C channels that come in parts of any size.
 
-    One matrix of C × C numbers is what is kept, however many samples come. It is float64, where the samples are (on
-    the CPU if their device has no float64), and agrees with NumPy on all samples at once.
+    It keeps one matrix of C × C numbers, in float64, on the samples' device (on the CPU if that has no float64).
 
     A channel is *dead* if it is constant: if its standard deviation is at most a millionth of its mean's absolute
     value, which is what rounding to float32 leaves of a constant. Its correlation with any channel is set to 0.
 
     Args:
-        channels: how many, C.
+        channels: C.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -126,8 +125,8 @@ class ChannelStatistics:
         """The shares of the pairs of live channels whose ``|r|`` is strong, middle, weak or none.
 
         Args:
-            edges: the least ``|r|`` of a strong, a middle and a weak correlation. The DyNet paper bins into these
-                four; the text of it that we hold does not say where it cuts, so that the default is ours.
+            edges: the least ``|r|`` of a strong, a middle and a weak correlation. The four bins are the DyNet paper's,
+                the default edges ours.
 
         Returns:
             Four shares that sum to 1; all 0 where fewer than two channels live.
@@ -151,18 +150,15 @@ class ChannelStatistics:
         return live[above[0], above[1]]
 
     def spectrum(self, standardized: bool = False) -> Tensor:
-        """The eigenvalues of the covariance ``[C]``, falling; of the correlation where ``standardized``.
-
-        The next layer's weights can undo any scale of a channel: standardised, that scale does not count. Dead
-        channels give zeros.
-        """
+        """The eigenvalues of the covariance ``[C]``, falling; of the correlation where ``standardized``. Dead channels
+        give zeros."""
         matrix = self.correlation if standardized else self._of_the_living(self.covariance)
         return torch.linalg.eigvalsh(matrix).flip(0).clamp(min=0)
 
     def effective_rank(self, standardized: bool = False) -> float:
         """e to the entropy of the singular values of the centred samples, from 1 to C; 0 if all channels are dead.
 
-        Source: Roy & Vetterli 2007, definition 1. C equal and uncorrelated channels have C, C copies of one have 1.
+        Source: Roy & Vetterli 2007, definition 1.
         """
         values = self.spectrum(standardized).sqrt()
         if values[0] == 0:
@@ -191,7 +187,7 @@ class ChannelStatistics:
         return indices.masked_fill(values == 0, -1), values
 
     def duplicates(self, threshold: float = 0.95) -> list[Duplicate]:
-        """The pairs that are the same up to an affine map a channel, ``|r| >= threshold``; the closest first.
+        """The pairs that are the same up to an affine map, ``|r| >= threshold``; the closest first.
 
         Raises:
             ValueError: if ``threshold`` is not above 0 and at most 1.
@@ -207,10 +203,8 @@ class ChannelStatistics:
         return sorted(pairs, key=lambda pair: -abs(pair.r))
 
     def predictability(self) -> Tensor:
-        """``[C]``: R² of each channel from all the others, by least squares on these samples; 0 where dead.
-
-        1 − 1 / (diagonal of the inverse correlation): what statistics calls the variance inflation of a regressor.
-        """
+        """``[C]``: R² of each channel from all the others, by least squares on these samples; 0 where dead."""
+        # 1 / (1 − R²) is the variance inflation factor, the diagonal of the inverse correlation.
         inverse = torch.linalg.inv(ridged(self.correlation))
         return (1 - 1 / inverse.diagonal()).clamp(0, 1).masked_fill(self.dead, 0)
 

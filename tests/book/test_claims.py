@@ -3,6 +3,7 @@ import tiny
 
 pytest.importorskip("scipy")
 
+from eamlib.book import report
 from eamlib.book.claims import (
     BETTER,
     BOUNDED,
@@ -22,10 +23,11 @@ from eamlib.book.claims import (
     judge,
     overall,
 )
-from eamlib.papers import records, report
+from eamlib.book.comparisons import equivalence, improvement, pooled
+from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.statistics import Paired, equivalence, holm, improvement, paired, pooled, seeds_needed
-from eamlib.papers.units import Plan
+from eamlib.papers.statistics import Paired, holm, paired, seeds_needed
+from eamlib.papers.training_runs import Plan
 
 PLAN = Plan("full", "cifar10", 200)
 RCR_MINUS_DYNET = {

@@ -115,7 +115,8 @@ def test_the_words_can_be_read_on_their_ground():
 def test_the_pictures_take_what_the_library_finds():
     pytest.importorskip("scipy")
     from eamlib.book import claims
-    from eamlib.papers.statistics import improvement, paired
+    from eamlib.book.comparisons import improvement
+    from eamlib.papers.statistics import paired
 
     assert list(_VERDICTS) == [claims.SETTLED, claims.BOUNDED, claims.NOT_TESTED]
     rows = {0: 71.0, 1: 71.4, 2: 70.9}, {0: 70.5, 1: 71.0, 2: 70.4}

@@ -8,16 +8,16 @@ import pytest
 import tiny
 import torch
 
+from eamlib.book import plans
 from eamlib.book.findings import findings, markdown, save
-from eamlib.papers import protocol
 from eamlib.papers.records import pack
-from eamlib.papers.units import Unit
+from eamlib.papers.training_runs import Unit
 
 PLAN = Path(__file__).parents[2] / "results" / "plans" / "attention.json"
 OF_ROW = {"static": 42.0, "dynamic-uniform": 42.4, "dynamic": 44.0, "eam-rcr": 44.1, "eam-cgr": 41.0}
 
 
-def record(unit: Unit, plan: protocol.Protocol, accuracy: float, cost: float, **changes) -> dict:
+def record(unit: Unit, plan: plans.Protocol, accuracy: float, cost: float, **changes) -> dict:
     """Of 1,000 test images, the first ones are known; the mean attention costs ``cost`` points."""
     right = round(10 * accuracy)
     made = {
@@ -45,7 +45,7 @@ def record(unit: Unit, plan: protocol.Protocol, accuracy: float, cost: float, **
 @pytest.fixture
 def results(tmp_path):
     """Gate, main with three seeds and half an ablation. On CIFAR-100 attention matters, on garments it does not."""
-    plan = protocol.read(PLAN)
+    plan = plans.read(PLAN)
     draws = np.random.default_rng(0)
     for unit in plan.units(("gate",)) + plan.units(("main", "ablation"), seeds=3):
         if unit.data not in ("cifar100", "fashion_mnist") or "slice" in unit.conv:
@@ -60,7 +60,7 @@ def results(tmp_path):
 
 
 def test_the_gate_decides_where_attentions_are_compared(results):
-    found = findings(protocol.read(PLAN), results)
+    found = findings(plans.read(PLAN), results)
     gates = {gate["data"]: gate for gate in found["gate"]}
     assert {data: gate["passed"] for data, gate in gates.items()} == {
         "cifar100": True,
@@ -73,7 +73,7 @@ def test_the_gate_decides_where_attentions_are_compared(results):
 
 
 def test_the_contrasts_are_paired_by_seed(results):
-    found = findings(protocol.read(PLAN), results)
+    found = findings(plans.read(PLAN), results)
     of_main = {c["label"]: c for c in found["contrasts"] if c["data"] == "CIFAR-100"}
     assert [c["n"] for c in of_main.values()] == [3, 3, 3, 3]
     assert of_main["DyNet – static"]["mean"] == pytest.approx(2, abs=0.15)
@@ -86,17 +86,17 @@ def test_the_contrasts_are_paired_by_seed(results):
 
 
 def test_one_pair_of_runs_has_no_probability(results):
-    plan = protocol.read(PLAN)
+    plan = plans.read(PLAN)
     for unit in plan.units(("main",), seeds=3):
         if unit.seed:
             unit.path(results).unlink()
     lines = [[cell.strip() for cell in line.split("|")] for line in markdown(findings(plan, results)).splitlines()]
     [line] = [line for line in lines if line[1:3] == ["DyNet – static", "CIFAR-100"]]
-    assert line[3] == "1" and line[5:-2] == ["–"] * 5
+    assert line[3:5] == ["not tested", "1"] and line[6:-1] == ["–"] * 5
 
 
 def test_attentions_are_not_compared_where_the_gate_was_not_passed(results):
-    plan = protocol.read(PLAN)
+    plan = plans.read(PLAN)
     for unit in plan.units(("gate",)):
         if unit.data == "cifar100":
             changed = record(unit, plan, 44.0, cost=0.2)
@@ -106,18 +106,18 @@ def test_attentions_are_not_compared_where_the_gate_was_not_passed(results):
 
 
 def test_the_ablation_is_judged_together(results):
-    [ablation] = findings(protocol.read(PLAN), results)["ablation"]
+    [ablation] = findings(plans.read(PLAN), results)["ablation"]
     assert ablation["control"] == "eam-rcr" and set(ablation["rows"]) == {"n2", "n8", "p1", "p3", "p7", "max", "stride"}
     assert ablation["rows"]["n2"]["mean"] == pytest.approx(1.9, abs=0.25) and ablation["f"]["p"] < 0.05
 
 
 def test_rows_err_alike(results):
-    alike = {(a["first"], a["second"]): a["rho"] for a in findings(protocol.read(PLAN), results)["alike"]}
+    alike = {(a["first"], a["second"]): a["rho"] for a in findings(plans.read(PLAN), results)["alike"]}
     assert len(alike) == 10 and alike["dynamic", "eam-rcr"] > 0.98 > alike["static", "dynamic"]
 
 
 def test_only_records_of_this_plan_count(results):
-    plan = protocol.read(PLAN)
+    plan = plans.read(PLAN)
     [unit, *_] = plan.units(("main",))
     path = unit.path(results)
     whole = json.loads(path.read_text())
@@ -127,7 +127,7 @@ def test_only_records_of_this_plan_count(results):
 
 
 def test_answers_that_do_not_fit_are_named(results):
-    plan = protocol.read(PLAN)
+    plan = plans.read(PLAN)
     path = plan.units(("main",))[0].path(results)
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"history": tiny.record(plan.units(("main",))[0], 99.0)["history"]}))
@@ -139,7 +139,7 @@ def test_answers_that_do_not_fit_are_named(results):
 
 def test_the_report_is_written(results):
     pytest.importorskip("matplotlib")
-    found = findings(protocol.read(PLAN), results)
+    found = findings(plans.read(PLAN), results)
     path = save(found, results / "report")
     text = path.read_text()
     assert "| Fashion-MNIST" in text and "not testable here" in text and "not run yet" in text
@@ -152,6 +152,6 @@ def test_the_report_is_written(results):
 
 
 def test_without_a_record_everything_is_still_to_come(tmp_path):
-    found = findings(protocol.read(PLAN), tmp_path)
+    found = findings(plans.read(PLAN), tmp_path)
     assert all(contrast["verdict"] == "not tested" for contrast in found["contrasts"]) and not found["ablation"]
     assert "0 of 30" in markdown(found)

@@ -18,7 +18,7 @@ from eamlib.book import weights
 from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
 from eamlib.papers.reproduce import run_unit
-from eamlib.papers.units import Plan
+from eamlib.papers.training_runs import Plan
 from eamlib.training import evaluate, pixel_statistics
 from eamlib.training.checkpoint import latest
 

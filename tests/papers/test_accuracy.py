@@ -5,7 +5,7 @@ import torch
 
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, KernelAttention, UniformAttention
 from eamlib.papers.accuracy import OURS, TABLES
-from eamlib.papers.units import RECIPE, Plan
+from eamlib.papers.training_runs import RECIPE, Plan
 from eamlib.training.recipe import Recipe
 
 PLAN = Plan("full", "cifar10", 200)

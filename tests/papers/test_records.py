@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from eamlib import _assets
 from eamlib.papers import records
-from eamlib.papers.units import Unit
+from eamlib.papers.training_runs import Unit
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 import tables
 
 from eamlib.bench import BENCHES
-from eamlib.book import findings, redundancy
-from eamlib.papers import protocol, records, report
-from eamlib.papers.units import Unit
+from eamlib.book import findings, plans, redundancy_records, report
+from eamlib.papers import records
+from eamlib.papers.training_runs import Unit
 from eamlib.redundancy import STRENGTHS
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -34,7 +34,7 @@ def test_a_record_is_whole(file):
         return
     if file.is_relative_to(RESULTS / "redundancy"):
         assert file.relative_to(RESULTS / "redundancy").with_suffix("").as_posix() == configuration["network"]
-        check_redundancy(redundancy.unpacked(record))
+        check_redundancy(redundancy_records.unpacked(record))
         assert file.stat().st_size < 300_000
         return
     records.read_run(file)
@@ -44,9 +44,9 @@ def test_a_record_is_whole(file):
         name = "{model}-x{width_mult:g}-{conv}-seed{seed}".format(**configuration)
     assert (file.parent.name, file.stem) == (configuration["data"], name)
     if "plan" in record:
-        plan = protocol.read(RESULTS / "plans" / f"{record['plan']['name']}.json")
+        plan = plans.read(RESULTS / "plans" / f"{record['plan']['name']}.json")
         assert record["plan"] == plan.note  # the plan is as it was when the run began
-        plan.refuse_unplanned(Unit.of(configuration))
+        assert Unit.of(configuration) in plan.possible
         assert len(records.unpack(record)) == record["images"]["test"]
         assert ("exchange" in record) == (configuration["temperature"] is not None)
 
@@ -65,12 +65,12 @@ def check_redundancy(record):
     )
     assert all(row["mean_r2"] <= 1 for row in record["premise"])
     # It can be shown.
-    assert len(list(redundancy.lines(record))) > len(record["layers"]) + len(record["kernels"])
+    assert len(list(redundancy_records.lines(record))) > len(record["layers"]) + len(record["kernels"])
 
 
 @pytest.mark.parametrize("file", REPORTS, ids=lambda file: file.parent.name)
 def test_a_report_is_made_of_the_records(file):
-    plan = protocol.read(RESULTS / "plans" / f"{file.parent.name.removesuffix('-report')}.json")
+    plan = plans.read(RESULTS / "plans" / f"{file.parent.name.removesuffix('-report')}.json")
     found = findings.findings(plan, RESULTS)
     assert json.loads(file.read_text(encoding="utf-8")) == json.loads(json.dumps(found))
     assert file.with_suffix(".md").read_text(encoding="utf-8") == findings.markdown(found)

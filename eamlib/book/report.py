@@ -13,23 +13,9 @@ from eamlib._files import replace
 from eamlib.data.sets import INPUT_SIZES
 from eamlib.papers.accuracy import TABLES, Row, Table
 from eamlib.papers.statistics import next_run, paired, seeds_needed, summarize
-from eamlib.papers.units import RECIPE, Plan
+from eamlib.papers.training_runs import RECIPE, Plan
 
 CUT = "An interval of Student's t that would go beyond what an accuracy can be, 0 to 100 %, is cut there."
-FIRST_TO_GO = (  # columns, where a terminal is too narrow for all
-    "why it differs",
-    "seeds to tell",
-    *(f"{name}, recalibrated" for name in ("uniform", "another", "mean", "own")),
-    "p, as large as the margin",
-    "p, none",
-    "p",
-    "P(better)",
-    "against",
-    "95 % interval",
-    "seeds",
-    "uniform",
-    "the paper's",
-)
 NAMES = {
     "digits": "digits",
     "fashion_mnist": "Fashion-MNIST",
@@ -55,7 +41,7 @@ def build(table: Table, plan: Plan, results: str | Path) -> dict:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> built = build(TABLES["tricks"], plan("smoke", seeds=5), "results")
         >>> row = built["rows"][0]
         >>> row["title"], row["ours"]["n"], row["records"][0]
@@ -79,22 +65,23 @@ def build(table: Table, plan: Plan, results: str | Path) -> dict:
                 "title": row.title,
                 "printed": dict(row.printed),
                 "baseline": row.baseline,
-                "accuracy": {str(seed): round(value, 6) for seed, value in accuracy[row.name].items()},
-                "ours": rounded(asdict(ours)),
-                "difference": None if difference is None else rounded(asdict(difference)),
+                "accuracy": accuracy[row.name],
+                "ours": asdict(ours),
+                "difference": difference and asdict(difference),
                 "seeds_needed": needed,
                 "why": why(row, plan, list(accuracy[row.name].values())),
                 "records": [str(plan.unit(row, seed).path(".")) for seed in found[row.name]],
             }
         )
     all_records = [record for by_seed in found.values() for record in by_seed.values()]
-    return {
+    values = {
         "table": table.name,
         "plan": asdict(plan),
         "devices": sorted({record["device"] for record in all_records}),
         "commits": sorted({str(record["commit"]) for record in all_records}),
         "rows": rows,
     }
+    return rounded(values)
 
 
 def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
@@ -105,7 +92,7 @@ def why(row: Row, plan: Plan, accuracy: list[float]) -> str:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> why(TABLES["pooling"].row("avg"), plan("smoke", width=0.25), [97.0, 97.4])
         'other data; width 0.25 for 1; 6 epochs, a full run has 200; no augmentation; 2 of 3 seeds done'
     """
@@ -142,7 +129,7 @@ def markdown(built: dict) -> str:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> built = build(TABLES["tricks"], plan("smoke", seeds=5), "results")
         >>> markdown(built).splitlines()[0]
         '# This book: what each part of the recipe is good for, in MobileNetV1 ×0.25'
@@ -154,8 +141,8 @@ def markdown(built: dict) -> str:
     head = [
         "",
         "row",
-        *(f"paper, {NAMES[name]}" for name in columns),
         f"ours, {NAMES[plan.data]}",
+        *(f"paper, {NAMES[name]}" for name in columns),
         "seeds",
         "95 % interval",
         "against",
@@ -172,8 +159,8 @@ def markdown(built: dict) -> str:
             [
                 str(numbers[row.name]),
                 row.title,
-                *(_paper_cell(table, row, name) for name in columns),
                 _mean_and_sd(summary),
+                *(_paper_cell(table, row, name) for name in columns),
                 str(summary["n"]),
                 interval(summary, least=0),
                 str(numbers[row.baseline]) if row.baseline else "–",
@@ -208,7 +195,7 @@ def save(built: dict, results: str | Path) -> Path:
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
-        >>> from eamlib.papers.units import plan
+        >>> from eamlib.papers.training_runs import plan
         >>> built = build(TABLES["tricks"], plan("smoke", seeds=5), "results")
         >>> print(save(built, "mine"))
         mine/tables/tricks-digits-smoke.md
@@ -308,10 +295,11 @@ def aligned(lines: list[list[str]]) -> list[str]:
 
 
 def fitted(markdown: str, width: int) -> str:
-    """Markdown for a terminal: text is wrapped, and a table that is too wide loses columns, which a line then names.
+    """Markdown for a terminal: text is wrapped, and a table that is too wide loses its last columns, which a line then
+    names.
 
     Example:
-        >>> table = aligned([["row", "p", "ours"], ["static", "0.05", "93.80"]])
+        >>> table = aligned([["row", "ours", "p"], ["static", "93.80", "0.05"]])
         >>> fitted("\\n".join(table), 20).splitlines()[0]
         '| row    | ours  |'
     """
@@ -321,29 +309,21 @@ def fitted(markdown: str, width: int) -> str:
             blocks += (fill(line, width) for line in lines)
             continue
         head, _, *rows = ([cell.strip() for cell in line[2:-2].split(" | ")] for line in lines)
-        columns = [head, *rows]
-        papers = (name for name in reversed(head) if name.startswith("paper, "))
-        for name in (*FIRST_TO_GO, *papers, "difference"):
-            if len(aligned(columns)[0]) <= width:
-                break
-            if name in columns[0]:
-                kept = [i for i, other in enumerate(columns[0]) if other != name]
-                columns, lost = [[line[i] for i in kept] for line in columns], [*lost, name]
-        blocks += aligned(columns)
+        table = [head, *rows]
+        while len(aligned(table)[0]) > width:
+            lost.append(table[0][-1])
+            table = [line[:-1] for line in table]
+        blocks += aligned(table)
     if lost:
         blocks += ["", fill(f"Left out for want of width: {'; '.join(dict.fromkeys(lost))}.", width)]
     return "\n".join(blocks)
 
 
-def rounded(value: object) -> object:
-    """Plain values with their floats to a millionth: the last bits of a logarithm are another machine's.
+def rounded(values: dict) -> dict:
+    """``values`` as JSON holds them, floats to a millionth: the last bits of a logarithm are another machine's.
 
     Example:
-        >>> rounded({"mean": 1 / 3, "values": [2 / 3, None, "n"]})
+        >>> rounded({"mean": 1 / 3, "values": (2 / 3, None, "n")})
         {'mean': 0.333333, 'values': [0.666667, None, 'n']}
     """
-    if isinstance(value, dict):
-        return {name: rounded(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return round(value, 6) if isinstance(value, float) else value
+    return json.loads(json.dumps(values), parse_float=lambda text: round(float(text), 6))

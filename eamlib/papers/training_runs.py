@@ -1,7 +1,6 @@
-"""What a reproduction consists of: training runs, each named by all that tells it from another.
+"""The training runs of a reproduction, each named by everything that tells it from another.
 
-Rows of several tables may be one and the same network. It is trained once: a run belongs to a configuration, not to a
-row.
+Rows of several tables may be the same network. It is trained once: a run belongs to a configuration, not to a row.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from eamlib.training.recipe import PRECISIONS
 # How every row is trained. Neither paper's recipe for its images is in the text that we hold: these are the usual
 # values for CIFAR.
 RECIPE = {"batch_size": 128, "learning_rate": 0.1, "weight_decay": 5e-4, "label_smoothing": 0.1}
-# Crops and flips (data.AUGMENTATIONS) from so many epochs on; images on disk are always cropped and mirrored. Before, a
-# network has not yet learned the images as they are: in 5 epochs of Fashion-MNIST they cost it more than a point
+# Crops and flips (data.AUGMENTATIONS) from this many epochs on; images on disk are always cropped and mirrored. In a
+# shorter run they cost more than they bring: more than a point in 5 epochs of Fashion-MNIST
 # (results/tables/tricks-fashion_mnist-laptop.md).
 AUGMENT_FROM = 20
 TEMPERATURE = 30.0  # at the start, of rows with a kernel attention (Chen et al. 2020, section 3.2)
@@ -63,7 +62,7 @@ class Unit:
         data: name of an image set.
         epochs: passes over its training images.
         seed: of weights, RCR's draw, order and augmentation.
-        changes: what is other than usual in the recipe; in a fixed order.
+        changes: what differs from the usual recipe; in a fixed order.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
@@ -96,7 +95,7 @@ class Unit:
 
     @property
     def variant(self) -> str:
-        """The network and what is changed in the recipe, ``mobilenet_v1-x0.25-static-no_momentum``."""
+        """The network and the changes of its recipe, ``mobilenet_v1-x0.25-static-no_momentum``."""
         return "-".join([self.network, *(f"{name}_{value}" if value else f"no_{name}" for name, value in self.changes)])
 
     @property
@@ -120,7 +119,7 @@ class Unit:
 
     @property
     def configuration(self) -> dict:
-        """All that the result depends on, as a record holds it."""
+        """Everything that the result depends on, as a record holds it."""
         network = {"model": self.model, "conv": self.conv, "width_mult": self.width_mult, "options": dict(self.options)}
         changes = {"changes": dict(self.changes)} if self.changes else {}
         place = {"stem_stride": data.STEM_STRIDES[self.data], "data": self.data}
@@ -182,10 +181,10 @@ class Plan:
     """How much of a paper is to be done.
 
     Attributes:
-        budget: the effort, by name; without another word it decides on data and epochs.
-        data: what all rows are trained on.
+        budget: the effort, by name, which sets data and epochs unless they are given.
+        data: name of the image set, for all rows.
         epochs: of all rows.
-        seeds: so many, from 0.
+        seeds: runs of each row, from seed 0 on.
         width: the width multiplier of all rows; None keeps the paper's.
         precision: of all rows.
 
@@ -211,7 +210,7 @@ class Plan:
         return Unit(row.network, row.conv, width, options, self.data, self.epochs, seed, changes)
 
     def units(self, rows: Iterable[Row]) -> list[Unit]:
-        """The runs of ``rows``, each once; seed by seed, so that all rows can soon be compared."""
+        """The runs of ``rows``, each once, seed by seed: all rows can soon be compared."""
         rows = tuple(rows)
         return list(dict.fromkeys(self.unit(row, seed) for seed in range(self.seeds) for row in rows))
 
@@ -233,7 +232,7 @@ def plan(
     width: float | None = None,
     precision: str = "float32",
 ) -> Plan:
-    """A plan; what is None is the budget's, or the paper's.
+    """A plan; None takes the budget's value, or the paper's.
 
     Raises:
         ValueError: if a name is unknown or a number is out of its range.
@@ -255,13 +254,13 @@ def plan(
 
 
 def shard(units: list[Unit], part: str) -> list[Unit]:
-    """Share number i of n of the units: every n-th from the i-th on. All shares together are all units, each once.
+    """Share i of n of the units: every n-th from the i-th on. The n shares together are all units, each once.
 
     Args:
         part: ``"i/n"``, i from 1 to n.
 
     Raises:
-        ValueError: if it is not of this form.
+        ValueError: if it has another form.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES
@@ -276,10 +275,10 @@ def shard(units: list[Unit], part: str) -> list[Unit]:
 
 
 def check(units: Iterable[Unit]) -> None:
-    """Build every distinct network, without memory for its weights.
+    """Build every distinct network on the meta device.
 
     Raises:
-        ValueError: if one cannot be built, at this width, say, or cannot be trained as it should be.
+        ValueError: if a network does not exist at its width, or its run changes an augmentation that is always on.
 
     Example:
         >>> from eamlib.papers.accuracy import TABLES

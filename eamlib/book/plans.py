@@ -17,7 +17,7 @@ from pathlib import Path
 from eamlib._checks import number_between, one_of, positive_int, positive_number
 from eamlib._extras import ADDRESS
 from eamlib.papers.accuracy import TABLES, Row
-from eamlib.papers.units import SIZES, Plan, Unit
+from eamlib.papers.training_runs import SIZES, Plan, Unit
 
 __all__ = ["Contrast", "Part", "Protocol", "read"]
 
@@ -134,11 +134,6 @@ class Protocol:
     def note(self) -> dict[str, str]:
         """What a record of a planned run says of its plan."""
         return {"name": self.name, "digest": self.digest}
-
-    def refuse_unplanned(self, unit: Unit) -> None:
-        """Raise a ``ValueError`` if ``unit`` is no run of this plan."""
-        if unit not in self.possible:
-            raise ValueError(f"{unit.data}/{unit.name} is not in plan {self.name}; allowed are the runs that it lists.")
 
     def records(self, results: str | Path) -> Iterator[tuple[Unit, dict]]:
         """The plan's runs that have a record which names this very plan."""

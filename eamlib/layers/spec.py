@@ -10,11 +10,9 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 
-from torch import nn
-
 from eamlib._checks import did_you_mean, one_of
 from eamlib.layers.attention import EAMAttention, KernelAttention, UniformAttention
-from eamlib.layers.convolution import ConvBuilder, static_conv
+from eamlib.layers.convolution import ConvBuilder, padded, static_conv
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import DyNetConv2d
 from eamlib.layers.selection import SELECTIONS
@@ -50,17 +48,8 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
         return static_conv
     if conv == "dynet":
         _refuse_unknown(options, ("group_size", "fuse"), conv)
-        layer = partial(DyNetConv2d, **options)
-    else:
-        layer = dynamic_layer(conv, **options)
-
-    def build(
-        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
-    ) -> nn.Module:
-        padding = dilation * (kernel_size // 2)
-        return layer(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-
-    return build
+        return padded(partial(DyNetConv2d, **options))
+    return padded(dynamic_layer(conv, **options))
 
 
 def dynamic_layer(conv: str, **options) -> Callable[..., DynamicConv2d]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from eamlib._checks import one_of, positive_int, positive_number
+from eamlib.layers.geometry import conv2d_arguments
 from eamlib.layers.spec import conv_builder
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
@@ -103,15 +104,5 @@ def create_model(
 def _read_channels(model: nn.Module, in_channels: int) -> None:
     """Give a fresh network another first convolution, which is static in all of them."""
     name, stem = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
-    changed = nn.Conv2d(
-        in_channels,
-        stem.out_channels,
-        stem.kernel_size,
-        stem.stride,
-        stem.padding,
-        stem.dilation,
-        bias=stem.bias is not None,
-        device=stem.weight.device,
-        dtype=stem.weight.dtype,
-    )
-    model.set_submodule(name, changed)
+    _, *others = conv2d_arguments(stem)
+    model.set_submodule(name, nn.Conv2d(in_channels, *others, device=stem.weight.device, dtype=stem.weight.dtype))

@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from eamlib.layers.dynet import Chain, answers, share_predictor
+from eamlib.layers.dynet import Chain, run_chains, share_predictor
 
 ConvBuilder = Callable[..., nn.Module]
 
@@ -68,7 +68,7 @@ class ConvNormAct(Chain):
 
 
 class DepthwiseSeparable(Chain):
-    """A 3 × 3 convolution a channel, then a 1 × 1 convolution across channels, each normalised and rectified.
+    """One 3 × 3 convolution per channel, then a 1 × 1 convolution across channels, each normalised and rectified.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. It costs C · H' · W' · (9 + O) multiply-adds where the
     standard convolution costs C · H' · W' · 9 · O.
@@ -94,12 +94,12 @@ class DepthwiseSeparable(Chain):
         self.predictor = share_predictor(self, in_channels)
 
     def forward(self, input: Tensor) -> Tensor:
-        [output] = answers(self.predictor, input, super().forward)
+        [output] = run_chains(self.predictor, input, super().forward)
         return output
 
 
 class Residual(nn.Module):
-    """Layers one behind the other with one DyNet predictor, if any, and the input added where it fits.
+    """Layers in sequence, and the input added where it fits; their DyNet convolutions, if any, share one predictor.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``; it fits where stride = 1 and O = C. What the inverted residuals
     of MobileNetV2 and V3 and Dy-mobile's blocks share.
@@ -120,7 +120,7 @@ class Residual(nn.Module):
         self.adds_input = stride == 1 and in_channels == out_channels
 
     def forward(self, input: Tensor) -> Tensor:
-        [output] = answers(self.predictor, input, self.layers)
+        [output] = run_chains(self.predictor, input, self.layers)
         return input + output if self.adds_input else output
 
 

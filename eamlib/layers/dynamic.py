@@ -96,17 +96,8 @@ class DynamicConv2d(ConvGeometry):
         is_plain = type(attention) is Tensor and attention.is_cpu and not is_traced()
         if is_plain and attention.detach().sum().isnan():
             raise FloatingPointError(self._why_nan(input))
-        return dynamic_conv2d(
-            input,
-            self.weight,
-            attention,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            strategy=self.strategy,
-        )
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return dynamic_conv2d(input, self.weight, attention, self.bias, *geometry, strategy=self.strategy)
 
     def _why_nan(self, input: Tensor) -> str:
         ill = [name for name, tensor in self.attention.state_dict().items() if not tensor.isfinite().all()]

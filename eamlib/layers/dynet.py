@@ -69,9 +69,9 @@ class DyNetConv2d(ConvGeometry):
         coefficients: a module that makes η, ``[B, O · g]``, from this layer's input. None makes a
             :class:`CoefficientPredictor`; in a block, :func:`share_predictor` puts one for the block in its place.
         fuse: ``"kernels"``, ``"maps"``, or ``"auto"``: maps in training and kernels in eval mode, as the paper. Kernels
-            cost about as much as one static convolution, maps cost g of them. Kernels that are larger than 1×1 or
-            grouped are run with the batch among the groups of a convolution, a number that neither ONNX nor the
-            compiler leaves open: there a graph of ``"auto"`` fuses maps in eval mode too.
+            cost about as much as one static convolution, maps cost g of them. Fusing kernels that are larger than 1×1
+            or grouped fixes the batch size of a graph, so an exported or compiled ``"auto"`` fuses maps there in eval
+            mode too.
         device, dtype: of the parameters that this layer makes.
 
     ``weight`` is ``[O · g, C / groups, kh, kw]``, the g kernels of a channel side by side; ``bias`` is ``[O · g]``,
@@ -143,7 +143,7 @@ class DyNetConv2d(ConvGeometry):
         return self._fuse_maps(input, eta) if maps or input.shape[0] == 0 else self._fuse_kernels(input, eta)
 
     def _fuse_kernels(self, input: Tensor, eta: Tensor) -> Tensor:
-        # One product a channel: [O, B, g] @ [O, g, numbers of a kernel].
+        # One product per channel: [O, B, g] @ [O, g, numbers of a kernel].
         per_channel = eta.transpose(0, 1)
         kernels = self.weight.flatten(1).unflatten(0, (self.out_channels, self.group_size))
         mixed = (per_channel @ kernels).transpose(0, 1)
@@ -196,7 +196,7 @@ def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = Non
 
     None if there are none, so that a block need not know what it is made of: it says
     ``self.predictor = share_predictor(self, in_channels)`` when all its convolutions are there, and in ``forward``
-    ``answers(self.predictor, input, *chains)``.
+    ``run_chains(self.predictor, input, *chains)``.
 
     Args:
         in_channels: of what the predictor will read: the block's input.
@@ -218,18 +218,18 @@ def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = Non
     return BlockPredictor(in_channels, [convolution.num_coefficients for convolution in convolutions], hidden)
 
 
-def answers(predictor: BlockPredictor | None, input: Tensor, *chains: Callable[..., Tensor]) -> list[Tensor]:
+def run_chains(predictor: BlockPredictor | None, input: Tensor, *chains: Callable[..., Tensor]) -> list[Tensor]:
     """What each of a block's chains makes of its input, with the coefficients that ``predictor`` predicts from it.
 
     Args:
-        predictor: of :func:`share_predictor`. With None the chains are plain ``Sequential``\\ s.
+        predictor: of :func:`share_predictor`. None runs the chains as any ``Sequential``.
         input: of the block, ``[B, C, H, W]``.
         chains: in the order of the block's modules.
 
     Example:
         >>> block = Chain(DyNetConv2d(16, 32, 1), nn.ReLU(), DyNetConv2d(32, 8, 1))
         >>> predictor = share_predictor(block, in_channels=16)
-        >>> [output] = answers(predictor, torch.randn(2, 16, 5, 5), block)
+        >>> [output] = run_chains(predictor, torch.randn(2, 16, 5, 5), block)
         >>> output.shape
         torch.Size([2, 8, 5, 5])
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 
 from eamlib._checks import did_you_mean, one_of
 from eamlib.layers.attention import EAMAttention, KernelAttention, UniformAttention
@@ -68,23 +69,14 @@ def dynamic_layer(conv: str, **options) -> Callable[..., DynamicConv2d]:
     strategy = options.pop("strategy", "auto")
     taken = set(inspect.signature(attention_class).parameters) - {"in_channels", "device", "dtype", *fixed}
     _refuse_unknown(options, taken | {"strategy"}, conv)
-    layers_built = 0
+    kernels = {"num_kernels": options.get("num_kernels", 4), "strategy": strategy}
+    layers_before = count()
 
     def build(in_channels: int, *shape, device=None, dtype=None) -> DynamicConv2d:
-        nonlocal layers_built
-        layer_options = options | fixed | {"device": device, "dtype": dtype}
-        if options.get("seed") is not None:
-            layer_options["seed"] = options["seed"] + layers_built
-        layers_built += 1
-        return DynamicConv2d(
-            in_channels,
-            *shape,
-            num_kernels=options.get("num_kernels", 4),
-            attention=attention_class(in_channels, **layer_options),
-            strategy=strategy,
-            device=device,
-            dtype=dtype,
-        )
+        factory = {"device": device, "dtype": dtype}
+        seeded = {} if options.get("seed") is None else {"seed": options["seed"] + next(layers_before)}
+        attention = attention_class(in_channels, **options | fixed | factory | seeded)
+        return DynamicConv2d(in_channels, *shape, attention=attention, **kernels, **factory)
 
     return build
 

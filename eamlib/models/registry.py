@@ -60,13 +60,13 @@ def create_model(
         conv: one of :data:`eamlib.layers.CONVS`; None takes :func:`eamlib.models.own_conv`. The first convolution and
             the classifier stay static in every network (Ding et al. 2021, section 4.1.4).
         num_classes: length of the output.
-        width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 alone.
+        width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 only.
         stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32. Each network's own
             docstring says what else is then usual and done.
         in_channels: of the images, instead of 3.
         conv_options: reach the attention (``num_kernels``, ``reduction``, ``channels``, ``pool``, ``output_size``,
             ``hidden``, ``temperature``, ``seed``) and ``strategy``, or the DyNet convolution (``group_size``,
-            ``fuse``); and those that are an argument of the network alone (``mobilenet_v2``: ``expand_first``).
+            ``fuse``); or are arguments of one network (``mobilenet_v2``: ``expand_first``).
 
     Raises:
         ValueError: if a name or an option is unknown, or a number is out of its range.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, answers, share_predictor
+from eamlib.layers.dynet import Chain, run_chains, share_predictor
 from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 from eamlib.models.widths import scaled
@@ -46,7 +46,7 @@ class BasicBlock(nn.Module):
         ]
 
     def forward(self, input: Tensor) -> Tensor:
-        output, carried = answers(self.predictor, input, self.layers, self.shortcut)
+        output, carried = run_chains(self.predictor, input, self.layers, self.shortcut)
         return (output + carried).relu()
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, answers, share_predictor
+from eamlib.layers.dynet import Chain, run_chains, share_predictor
 from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 
@@ -88,10 +88,10 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.split is None:
-            branches = answers(self.predictor, input, self.shortcut, self.layers)
+            branches = run_chains(self.predictor, input, self.shortcut, self.layers)
         else:
             kept, read = input.split(self.split, dim=1)
-            branches = kept, *answers(self.predictor, read, self.layers)
+            branches = kept, *run_chains(self.predictor, read, self.layers)
         return channel_shuffle(torch.cat(branches, dim=1), self.runs)
 
 

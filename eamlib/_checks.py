@@ -79,15 +79,12 @@ def feature_maps(argument: str, value: Tensor, channels: int | None = None) -> T
 
     ``channels`` None allows any number of channels.
     """
-    if value.dim() != 4 or (channels is not None and value.shape[1] != channels):
-        allowed, instead = "C" if channels is None else channels, _INSTEAD.get(value.dim(), "")
-        raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is [B, {allowed}, H, W].{instead}")
+    fits = value.dim() == 4 and channels in (None, value.shape[1])
     in_a_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # which may leave height and width open
-    if not in_a_graph and 0 in value.shape[1:]:
-        raise ValueError(
-            f"{argument} has shape {list(value.shape)}; allowed is [B, C, H, W], of which B alone may be 0."
-        )
-    return value
+    if fits and (in_a_graph or 0 not in value.shape[1:]):
+        return value
+    allowed = f"[B, {'C' if channels is None else channels}, H, W]{', of which B alone may be 0' if fits else ''}"
+    raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is {allowed}.{_INSTEAD.get(value.dim(), '')}")
 
 
 def some_images(argument: str, value: object) -> Tensor:

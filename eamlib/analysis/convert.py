@@ -5,7 +5,7 @@ The weights of an attention sum to one, so a mixture of equal kernels is that ke
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 import torch
@@ -35,24 +35,23 @@ def convert(
     that is used twice is converted once. Layers that share a weight share its K kernels, each under an attention of its
     own. A tensor that a forward pass left in an attribute is copied without its graph.
 
-    Training parts the kernels. Kernel k gets the gradient Σ_b a_bk G_b, where G_b is what image b asks of the mixture,
-    and an attention just drawn gives every kernel other shares a_bk. The attention itself gets no gradient in the
-    first step, for it mixes equals; from the second on it learns. If the shares were the same for every image, the
-    gradients would differ in size alone: SGD would still part the kernels, Adam would move them all alike. By the same
-    shares the mixture moves only Σ_k a_bk a_b'k ≈ 1 / K as far in a step of SGD as the one kernel did: to tune as
-    before, take K times the learning rate for the kernels (chapter 12).
+    Training parts the kernels, since an attention just drawn gives each of them other shares of the images. To tune by
+    SGD as before, take K times the learning rate for the kernels (chapter 12).
 
     Args:
         model: any module that contains ``nn.Conv2d``, or is one. It is left as it is. ``nn.Conv1d``, ``nn.Conv3d`` and
             transposed convolutions have no dynamic form here: they stay static in the copy.
         conv: ``"dynamic"``, or ``"eam-"`` and the name of a selection.
-        where: ``where(name, conv)`` is True for the layers to convert; the name is that of ``named_modules``. It is
-            not asked about the inside of layers that are dynamic already. None leaves static what reads the image, as
-            Ding et al. 2021 do (section 4.1.4): the convolutions of at most 4 input channels. It also leaves those
-            inside of a squeeze-and-excitation, told by the name of its class (torchvision's ``SqueezeExcitation``,
-            timm's ``SqueezeExcite`` and ``SEModule``), and what cannot be converted: subclasses of ``nn.Conv2d`` and
-            paddings that are not of zeros. Say ``where`` for images of more channels, and to leave a classifier that is
-            a convolution (``conv_head`` in timm's MobileNetV3).
+        where: ``where(name, conv)`` is True for the layers to convert; the name is that of ``named_modules``. Layers
+            that are dynamic already are not looked into. None leaves static
+
+            - what reads the image, as Ding et al. 2021 do (section 4.1.4): convolutions of at most 4 input channels;
+            - what is part of a squeeze-and-excitation, recognised by the name of its class (torchvision's
+              ``SqueezeExcitation``, timm's ``SqueezeExcite`` and ``SEModule``);
+            - what cannot be converted: subclasses of ``nn.Conv2d``, and padding with something else than zeros.
+
+            Give ``where`` for images of more channels, or to leave a classifier that is a convolution (``conv_head`` in
+            timm's MobileNetV3).
         conv_options: ``num_kernels``, ``strategy`` and the attention's own, as in :func:`eamlib.create_model`. With
             ``seed``, layer i draws its channels with seed + i.
 
@@ -92,23 +91,22 @@ def _picked(model: nn.Module, where: Callable[[str, nn.Conv2d], bool] | None) ->
         of_these = ", ".join(f"{count} {kind}" for kind, count in others.items())
         also = f"; of {of_these} there is no dynamic form" if of_these else ""
         raise ValueError(f"model = {type(model).__name__} holds no nn.Conv2d outside of dynamic layers{also}.")
-    if where is None:
-        picked = {layer: name for name, layer, excites in found if not _stays(layer, excites)}
-    else:
-        picked = {layer: name for name, layer, _ in found if where(name, layer)}
-    if not picked:
-        left = {}
-        for name, layer, excites in found:
-            left.setdefault("where is not True" if where else _stays(layer, excites), []).append(repr(name))
-        reasons = (
-            f"{reason}: {', '.join(names[:5])}{f', … ({len(names)})' if len(names) > 5 else ''}"
-            for reason, names in left.items()
-        )
-        raise ValueError(
-            f"where = {where} picks none of the {len(found)} convolutions of {type(model).__name__}; "
-            f"{'; '.join(reasons)}."
-        )
-    return picked
+    picked, left = {}, defaultdict(list)
+    for name, layer, excites in found:
+        reason = _stays(layer, excites) if where is None else None if where(name, layer) else "where is not True"
+        if reason is None:
+            picked[layer] = name
+        else:
+            left[reason].append(repr(name))
+    if picked:
+        return picked
+    reasons = (
+        f"{reason}: {', '.join(names[:5])}{f', … ({len(names)})' if len(names) > 5 else ''}"
+        for reason, names in left.items()
+    )
+    raise ValueError(
+        f"where = {where} picks none of the {len(found)} convolutions of {type(model).__name__}; {'; '.join(reasons)}."
+    )
 
 
 def _stays(layer: nn.Conv2d, excites: bool) -> str | None:
@@ -117,7 +115,7 @@ def _stays(layer: nn.Conv2d, excites: bool) -> str | None:
         return "part of a squeeze-and-excitation"
     if layer.in_channels <= IMAGE_CHANNELS:
         return f"at most {IMAGE_CHANNELS} input channels, those of the image"
-    return None if _is_plain(layer) else _kind(layer)
+    return _special(layer)
 
 
 def _no_tie_is_cut(model: nn.Module, picked: dict[nn.Conv2d, str]) -> None:
@@ -144,24 +142,20 @@ def _convolutions(module: nn.Module, name: str = "", excites: bool = False) -> I
         yield from _convolutions(child, f"{name}.{key}".removeprefix("."), excites)
 
 
-def _is_plain(layer: nn.Conv2d) -> bool:
-    # Not isinstance: a parametrised, lazy or "same"-padding convolution is of a subclass with another forward.
-    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros"
-
-
-def _kind(layer: nn.Conv2d) -> str:
-    if type(layer) is nn.Conv2d:
-        return f"a Conv2d with padding_mode = {layer.padding_mode!r}"
-    return f"a {type(layer).__name__}, whose forward may do more than that of nn.Conv2d"
+def _special(layer: nn.Conv2d) -> str | None:
+    """What it is, if more than an ``nn.Conv2d`` that pads with zeros."""
+    if type(layer) is not nn.Conv2d:  # not isinstance: a parametrised, lazy or "same"-padding one is of a subclass
+        return f"a {type(layer).__name__}, whose forward may do more than that of nn.Conv2d"
+    return None if layer.padding_mode == "zeros" else f"a Conv2d with padding_mode = {layer.padding_mode!r}"
 
 
 def _dynamic(
     name: str, layer: nn.Conv2d, build: Callable[..., DynamicConv2d], kernels: dict[int, nn.Parameter]
 ) -> DynamicConv2d:
     """``kernels``: what became of each trained parameter so far, by its id."""
-    if not _is_plain(layer):
+    if special := _special(layer):
         raise ValueError(
-            f"where picks layer {name!r}, {_kind(layer)}; allowed is nn.Conv2d itself with padding_mode = 'zeros'."
+            f"where picks layer {name!r}, {special}; allowed is nn.Conv2d itself with padding_mode = 'zeros'."
         )
     no_hooks(name, layer)
     try:

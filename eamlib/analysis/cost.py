@@ -1,7 +1,7 @@
 """What a network costs: parameters, and FLOPs by the rules of fvcore.
 
-One multiply-add is one FLOP. Batch normalisation in eval mode counts two a value, the other normalisations five,
-adaptive average pooling one a value read, bilinear upsampling four a value written. Element-wise products, means,
+One multiply-add is one FLOP. Batch normalisation in eval mode counts two per value, the other normalisations five,
+adaptive average pooling one per value read, bilinear upsampling four per value written. Element-wise products, means,
 softmax and the other poolings count nothing.
 """
 
@@ -73,10 +73,9 @@ class Cost:
 def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> Cost:
     """Count the parameters of ``model`` and the FLOPs of one forward pass over one image.
 
-    The forward pass is run, and whatever it calls is counted, as often as it is called; a parameter counts once. A
-    dynamic convolution is counted in its aggregated form, mix the kernels and then convolve, whichever way the layer is
-    set to run. ``model`` and the global random numbers are left as they were. On the meta device nothing is computed,
-    and the count is the same.
+    The forward pass is run, and whatever it calls counts as often as it is called; a parameter counts once. A dynamic
+    convolution is counted as if it mixed its kernels and then convolved, whatever its strategy. ``model`` and the
+    global random numbers are left as they were. On the meta device nothing is computed, and the count is the same.
 
     Args:
         model: any module that takes ``[1, *input_size]``, in the dtype and on the device of its parameters.
@@ -87,9 +86,8 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
             their shape from the first image, or fails on an image of this size.
 
     Warns:
-        UserWarning: if there is something that it cannot count; the warning names it. This is an operator that is not
-            PyTorch's own, one of the few of PyTorch's that have no rule here, or code that takes the numbers out of
-            PyTorch.
+        UserWarning: once, with the names of what could not be counted: operators that are not PyTorch's own, the few of
+            PyTorch's that have no rule here, and code that takes numbers out of PyTorch.
 
     Example:
         >>> model = create_model("mobilenet_v1", "eam-rcr", num_classes=100)
@@ -137,10 +135,12 @@ def _check(model: object, input_size: object) -> None:
             raise ValueError(f"model has no shape yet for its {name!r}; run it on an image once.")
 
 
-class _Tally:
-    """The FLOPs so far, by part, and what had no rule."""
+class _Tally(TorchDispatchMode):
+    """The FLOPs so far, by part, and what had no rule. It counts the multiply-adds itself, where all that PyTorch calls
+    comes down to a few operators."""
 
     def __init__(self, model: nn.Module):
+        super().__init__()
         self.flops, self.multiply_adds = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
         self.unknown: Counter[str] = Counter()
         self.running = [model]  # the modules that are being called, the innermost last
@@ -159,6 +159,23 @@ class _Tally:
             part = "aggregation" if isinstance(innermost, tuple(_AGGREGATED)) else "classifier"
         self.flops[part] += flops
         self.multiply_adds[part] += flops * multiply_add
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        namespace, _, name = operator.name().partition("::")
+        name = name.partition(".")[0].rstrip("_")
+        if namespace == "aten" and name not in _PRODUCTS:
+            # Outside of torch.inference_mode, only what has no decomposition comes here.
+            with self:
+                output = operator.decompose(*args, **kwargs)
+            if output is not NotImplemented:
+                return output
+        output = operator(*args, **kwargs)
+        if namespace == "aten" and name in _PRODUCTS:
+            self.add(_PRODUCTS[name](args, output), multiply_add=True, convolution=name == "convolution")
+        elif namespace not in _NAMESPACES or _UNKNOWN.search(name):
+            self.unknown[operator.name()] += 1
+        return output
 
 
 @contextmanager
@@ -180,33 +197,8 @@ def _counting(model: nn.Module) -> Iterator[_Tally]:
             module.register_forward_hook(end, always_call=True)
     # Attention's fused kernels are operators of their own, other ones on each device. Past the two modes PyTorch takes
     # no fused path, nor what torch.compile has made.
-    with sdpa_kernel(SDPBackend.MATH), _Operators(tally), _Functions(tally):
+    with sdpa_kernel(SDPBackend.MATH), tally, _Functions(tally):
         yield tally
-
-
-class _Operators(TorchDispatchMode):
-    """Counts the multiply-adds, where all that PyTorch calls comes down to a few operators."""
-
-    def __init__(self, tally: _Tally):
-        super().__init__()
-        self.tally = tally
-
-    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        namespace, _, name = operator.name().partition("::")
-        name = name.partition(".")[0].rstrip("_")
-        if namespace == "aten" and name not in _PRODUCTS:
-            # Outside of torch.inference_mode, only what has no decomposition comes here.
-            with self:
-                output = operator.decompose(*args, **kwargs)
-            if output is not NotImplemented:
-                return output
-        output = operator(*args, **kwargs)
-        if namespace == "aten" and name in _PRODUCTS:
-            self.tally.add(_PRODUCTS[name](args, output), multiply_add=True, convolution=name == "convolution")
-        elif namespace not in _NAMESPACES or _UNKNOWN.search(name):
-            self.tally.unknown[operator.name()] += 1
-        return output
 
 
 class _Functions(TorchFunctionMode):

@@ -1,4 +1,4 @@
-"""Whether the attention of a dynamic network does what it is there for: mix for every image anew."""
+"""Whether the attention of a dynamic network does its work: to give each image a mixture of its own."""
 
 from __future__ import annotations
 
@@ -75,14 +75,10 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
 
     ``pandas.DataFrame(diagnose(model, batches))`` is a table of it.
 
-    A layer of which one kernel gets more than 95 % of the use has collapsed, and is warned of: even if the others share
-    the rest evenly, e to the entropy of that use is 1.3 kernels of K = 4, and a layer pays for four. An attention just
-    drawn is far from it.
-
-    Below an information of 0.001 a layer is a static convolution in disguise: if K = 4 kernels are used alike, a
-    kernel's share then varies by about 0.01 from image to image (standard deviation), and :func:`eamlib.freeze` costs
-    next to nothing. This is a verdict without a warning, for many an attention just drawn is there: it is a fault only
-    after a training.
+    A layer has collapsed if one kernel gets more than 95 % of the use; a warning names it. A layer is static if its
+    information is below 0.001: from image to image a kernel's share then varies by about 0.01, and
+    :func:`eamlib.freeze` costs next to nothing. No warning is given, since this is a fault only after training: many a
+    new attention begins there (chapter 12).
 
     Args:
         model: it runs in eval mode; its mode is restored.

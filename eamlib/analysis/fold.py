@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it, which in eval mode can do its work at no cost."""
+"""Batch normalisation folded into the convolution before it, which can do the work of both in eval mode."""
 
 from __future__ import annotations
 
@@ -24,30 +24,26 @@ _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
     """Return a copy of ``model`` whose batch norms are folded into the convolutions before them.
 
-    In eval mode the copy answers as ``model`` does, up to rounding. With its running statistics a batch norm maps
-    channel o to s_o y_o + t_o; the convolution before it does the same with its kernel times s_o and the bias
-    s_o b_o + t_o. Of a :class:`eamlib.layers.DynamicConv2d` each of the K kernels and biases is scaled, and t_o goes
-    whole into each bias: the attention sums to one, so the mixture of the shifts is the shift. An ``nn.Identity`` takes
-    the place of the norm, or its activation that of timm's ``BatchNormAct2d``. In training mode the copy normalises
-    no more.
-
-    Do not call ``torch.nn.utils.fuse_conv_bn_eval`` on a dynamic layer. It scales along the first dimension of the
-    weight, which is K there and not O: it fails, or answers wrong without a word where K = O and there is a bias.
+    In eval mode the copy answers as ``model`` does, up to rounding; in training mode it no longer normalises. A batch
+    norm that maps channel o to s_o y_o + t_o becomes an ``nn.Identity``, and timm's ``BatchNormAct2d`` its activation;
+    the kernels before it are scaled by s_o, and t_o goes into each of their biases, whose mixture it is where the
+    attention sums to one. Do not call ``torch.nn.utils.fuse_conv_bn_eval`` on a dynamic layer: it scales along K, not
+    along O, and where K = O it answers wrong silently.
 
     One run over ``images`` shows which convolution a norm follows. A norm stays where it is if
 
-    - anything but the norm reads the output of the convolution, keeps it or returns it;
-    - in another call the convolution has another norm behind it, or the norm something else before it;
+    - anything but the norm reads, keeps or returns the output of the convolution;
+    - in another call the convolution is followed by another norm, or the norm follows something else;
     - parameters of either are used elsewhere;
     - the attention of the dynamic layer does not sum to one;
-    - the convolution is no ``nn.Conv2d`` or ``DynamicConv2d``, but a subclass, say, or the norm none of those above or
-      ``nn.SyncBatchNorm``. The coefficients of a :class:`eamlib.layers.DyNetConv2d` do not sum to one, so its biases
-      have no room for a shift: freeze it first.
+    - either is of another class: the convolution than ``nn.Conv2d`` and ``DynamicConv2d``, the norm than
+      ``nn.BatchNorm2d``, ``nn.SyncBatchNorm`` and ``BatchNormAct2d``. A :class:`eamlib.layers.DyNetConv2d`, whose
+      coefficients do not sum to one, has to be frozen first.
 
     Args:
         model: it runs in eval mode, once, and is left as it is. Each module of the copy has the mode that it has here.
-        images: ``[B, C, H, W]``, one or a few as the model takes them. Where the model's path depends on the images,
-            what another path would do with a layer is not seen.
+        images: ``[B, C, H, W]``, one or a few as the model takes them. Of a model whose path depends on the images
+            only the path that these take is seen.
 
     Raises:
         ValueError: if no norm can be folded (the message says why), or a layer or norm to fold carries hooks.

@@ -51,15 +51,15 @@ def freeze(model: nn.Module, batches: Iterable[Batch], *, fold: bool = False) ->
     """Return a copy of ``model`` with an ``nn.Conv2d`` in the place of every dynamic convolution.
 
     Its kernel is Σ_k ā_k W_k, where ā is the layer's mean attention over all images, and its bias likewise. Where the
-    attention is the same for every image, the copy answers as ``model`` does. Convolutions of DyNet are averaged
-    channel by channel, and the predictors of their blocks are left out. Layers that share kernels have one kernel each
-    in the copy, for each has an attention of its own.
+    attention is the same for every image, the copy answers as ``model`` does. DyNet convolutions are averaged channel
+    by channel, and the predictors of their blocks are left out. Layers that share kernels get one kernel each, mixed by
+    their own attention.
 
     Args:
         model: it runs in eval mode; its mode is restored, and it is left as it is.
         batches: images ``[B, C, H, W]``, or pairs of these and labels ``[B]``, a tensor or a list, as a ``DataLoader``
-            gives them. With labels they are read a second time, for the accuracy of the copy: an iterator can be read
-            but once.
+            gives them. With labels they are read twice, the second time for the accuracy of the copy, so they may not
+            be an iterator.
         fold: fold the batch norms of the copy into its convolutions, by :func:`eamlib.fold_batch_norm`.
 
     Warns:
@@ -120,20 +120,16 @@ def _accuracy(model: nn.Module, batches: Iterable[Batch]) -> tuple[float | None,
                 f"batches = {type(batches).__name__} can be read once, and with labels it is read twice; "
                 "allowed is a list or a DataLoader."
             )
-        labels = _as_numbers(labels)
+        try:
+            labels = torch.as_tensor(labels)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"labels = {labels!r} are no numbers of classes: {error}.") from error
         if not isinstance(output, Tensor) or output.argmax(1).shape != labels.shape:
             what = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"labels of shape {list(labels.shape)} do not fit what the model answers, {what}.")
         labelled += labels.numel()
         correct += (output.argmax(1) == labels.to(output.device)).sum().item()
     return 100 * correct / labelled if labelled else None, count, few
-
-
-def _as_numbers(labels: object) -> Tensor:
-    try:
-        return torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"labels = {labels!r} are no numbers of classes: {error}.") from error
 
 
 def _static(layer: DynamicConv2d | DyNetConv2d, attention: Tensor) -> nn.Conv2d:

@@ -66,10 +66,10 @@ def watch_mixtures(
 
 
 def mixtures_that_ran(model: nn.Module, seen: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    """What :func:`watch_mixtures` noted, as one tensor a layer; without layers that did not run.
+    """What :func:`watch_mixtures` noted, as one tensor per layer; without layers that did not run.
 
     Warns:
-        UserWarning: once, with the names of those: the heads that some networks have for their training alone, say.
+        UserWarning: once, with the names of those: heads that serve training alone, for example.
 
     Raises:
         ValueError: if none of them ran.

@@ -61,23 +61,23 @@ def watch(
     *,
     before: bool = False,
 ) -> Iterator[dict[str, list]]:
-    """While entered, note what ``modules`` answer: a list by name, one entry a call.
+    """While entered, note what ``modules`` answer: one list per name, one entry per call.
 
-    A later layer may write into what this one returned: ``ReLU(inplace=True)`` does, and ``x += shortcut``. So an entry
-    that shares memory with the inputs or the output of the call is a copy. Only one that requires a gradient is the
-    tensor itself, for no gradient would reach a copy.
+    An entry that shares memory with the inputs or the output of the call is a copy, since a later layer may write into
+    them: ``ReLU(inplace=True)`` does, and ``x += shortcut``. An entry that requires a gradient is the tensor itself, so
+    that gradients reach it.
 
     Args:
         modules: layers by any name.
         keep: ``keep(name, inputs, output)`` makes the entry: a tensor, or a tuple, list or dict of them. ``inputs`` are
             the arguments of the call in the order of the layer's ``forward``, also those that were given by keyword.
-            Where it returns None there is no entry, for it may have added up what it wants itself. Left out, it takes
-            ``output``, or before the layer runs its first input, without a gradient.
-        before: make the entry before the layer runs, of its inputs alone: ``output`` is then None. The inputs of a
-            layer that works in place are there only before it.
+            Where it returns None there is no entry. By default it takes ``output``, or with ``before`` the first
+            input, without a gradient.
+        before: make the entry before the layer runs, when ``output`` is None: a layer that works in place overwrites
+            its inputs.
 
     Raises:
-        ValueError: while entered, if ``keep`` is left out and a layer answers no tensor, but a tuple of them, say.
+        ValueError: while entered, if ``keep`` is left out and a layer answers no tensor but, say, a tuple.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
@@ -140,8 +140,8 @@ def _detached(name: str, inputs: tuple, output: Any) -> Tensor:
 def joined(seen: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
     """The entries of each name as one tensor, along the first dimension.
 
-    The lists are empty afterwards: each entry is let go when it is copied, so that memory never holds all of them
-    twice.
+    The lists are empty afterwards: each entry is released when it has been copied, so that memory never holds all of
+    them twice.
 
     Raises:
         ValueError: if a layer has none, for it did not run, or its entries are no tensors that fit together; ``seen``

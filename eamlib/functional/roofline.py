@@ -15,14 +15,14 @@ class Device:
     """How fast a device is.
 
     Attributes:
-        macs: multiply-adds a second in a large convolution, a thread of a CPU or a whole GPU.
-        near: bytes a second where they still are in a cache.
-        far: bytes a second of memory touched for the first time: an allocation of more than ``cache``.
+        macs: multiply-adds per second in a large convolution, of one CPU thread or of a whole GPU.
+        near: bytes per second from a cache.
+        far: bytes per second of memory that is touched for the first time: allocations larger than ``cache``.
         cache: bytes that stay near.
         call: seconds to launch one operator.
 
     Example:
-        >>> round(CPU.macs / CPU.far, 1)  # multiply-adds a byte at which arithmetic and memory take equally long
+        >>> round(CPU.macs / CPU.far, 1)  # multiply-adds per byte at which arithmetic and memory take equally long
         16.7
     """
 
@@ -36,7 +36,7 @@ class Device:
 CPU = Device(macs=100e9, near=32e9, far=6e9, cache=32e6, call=10e-6)
 GPU = Device(macs=10e12, near=2e12, far=1e12, cache=32e6, call=10e-6)
 _PIECE = 8e6  # bytes of a piece of the batch
-_UNFOLD = 4e9  # bytes a second that F.unfold writes on a CPU: it is not vectorised over pixels
+_UNFOLD = 4e9  # bytes per second that F.unfold writes on a CPU: it is not vectorised over pixels
 
 
 def predict(
@@ -55,8 +55,8 @@ def predict(
     training: bool = False,
     channels_last: bool = False,
 ) -> dict[str, float]:
-    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike. ``"tiled"`` and
-    ``"chunked"`` are among them for a CPU alone.
+    """Seconds of one forward pass by strategy; the backward pass scales all of them nearly alike. On a GPU ``"tiled"``
+    and ``"chunked"`` are left out.
 
     With M = O · C / groups · kh · kw numbers in a kernel, P = ``pixels_out`` and s = ``element_size``:
 
@@ -65,11 +65,11 @@ def predict(
     - ``"grouped"``, ``"chunked"``, ``"bmm"`` and ``"loop"`` write B mixed kernels and read them: B · M · s bytes, twice
       again where the convolution rearranges its weights;
     - ``"grouped"`` has input and output rearranged, ``"chunked"`` too, but a piece of the batch that fits the cache;
-    - ``"tiled"`` mixes in the cache, K more multiplications a number of a kernel, and copies the input once; depthwise
-      it multiplies at a quarter of the speed, and wants the channels last;
+    - ``"tiled"`` mixes in the cache, K more multiplications per number of a kernel, and copies the input once; in a
+      depthwise layer it multiplies at a quarter of the speed, and needs the channels last;
     - ``"bmm"`` and ``"tiled"`` unfold the input unless the kernel is 1×1;
     - with the channels last, ``"grouped"``, ``"chunked"`` and ``"bmm"`` lay out the maps anew;
-    - ``"loop"`` launches three operators a sample, ``"chunked"`` three a piece.
+    - ``"loop"`` launches three operators per sample, ``"chunked"`` three per piece.
 
     Args:
         batch, in_channels, out_channels, kernel_size, groups, num_kernels: of the convolution.

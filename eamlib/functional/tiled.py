@@ -10,7 +10,11 @@ called as they are: the way through PyTorch's dispatcher and back into Python ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import chain
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
@@ -81,8 +85,7 @@ def mixed_matmul(input: Tensor, weight: Tensor, attention: Tensor, channels_last
     Raises:
         MemoryError: if there is none left for a copy of ``input``.
     """
-    multiply = _mixed_op if torch.compiler.is_compiling() else _Mixed.apply
-    return multiply(input, weight, attention, channels_last)
+    return _mixed.run(input, weight, attention, channels_last, False)
 
 
 def depthwise_conv2d(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
@@ -96,8 +99,41 @@ def depthwise_conv2d(input: Tensor, weight: Tensor, stride: Pair, padding: Pair,
     Returns:
         ``[B, H', W', C]``.
     """
-    convolve = _depthwise_op if torch.compiler.is_compiling() else _Depthwise.apply
-    return convolve(input, weight, stride, padding, dilation)
+    return _depthwise.run(input, weight, stride, padding, dilation)
+
+
+class _Operator:
+    """What C computes, as an operator ``torch.ops.eamlib.name`` of PyTorch, and called without PyTorch's dispatcher.
+
+    Args:
+        name, schema: of the operator.
+        like: of the arguments, makes new outputs: what a graph is told of them, and what C writes to.
+        write: ``write(outputs, *arguments)``.
+    """
+
+    def __init__(self, name: str, schema: str, like: Callable, write: Callable):
+        def computed(*arguments):
+            outputs = like(*arguments)
+            write(outputs, *arguments)
+            return outputs
+
+        self.computed = computed
+        self.operator = torch.library.custom_op(f"eamlib::{name}", computed, mutates_args=(), schema=schema)
+        self.operator.register_fake(like)
+
+    def differentiable(self, keep: Callable, backward: Callable) -> None:
+        """``keep(ctx, inputs, output)`` notes what ``backward(ctx, gradient)`` needs."""
+        self.operator.register_autograd(backward, setup_context=keep)
+
+        def forward(ctx, *arguments):
+            keep(ctx, arguments, None)
+            return self.computed(*arguments)
+
+        methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        self.directly = type("Direct", (Function,), methods).apply
+
+    def run(self, *arguments):
+        return (self.operator if torch.compiler.is_compiling() else self.directly)(*arguments)
 
 
 def _dense(*tensors: Tensor) -> list[Tensor]:
@@ -105,117 +141,94 @@ def _dense(*tensors: Tensor) -> list[Tensor]:
     return [(tensor.clone() if tensor._is_zerotensor() else tensor.resolve_neg()).contiguous() for tensor in tensors]
 
 
-def _mixed(input: Tensor, weight: Tensor, attention: Tensor, channels_last: bool) -> Tensor:
-    if channels_last:
-        return _mixed_of_input(input, weight.transpose(1, 2), attention, channels_last)
-    output = _mixed_like(input, weight, attention, channels_last)
-    call("forward", (len(input), *weight.shape, input.shape[2]), (*_dense(input, weight, attention), output))
-    return output
+def _differentiated(function: Callable, gradient: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of ``inputs`` by PyTorch's own operators, to be differentiated once more."""
+    return torch.func.vjp(function, *inputs)[1](gradient)
 
 
-def _mixed_like(input: Tensor, weight: Tensor, attention: Tensor, channels_last: bool) -> Tensor:
-    batch, rows = input.shape[0], weight.shape[1]
+def _mixed_like(input, weight, attention, channels_last, transposed) -> Tensor:
+    batch, rows = len(input), weight.shape[2 if transposed else 1]
     return input.new_empty((batch, input.shape[1], rows) if channels_last else (batch, rows, input.shape[2]))
 
 
-def _mixed_of_input(gradient: Tensor, weight: Tensor, attention: Tensor, channels_last: bool) -> Tensor:
-    output = _mixed_of_input_like(gradient, weight, attention, channels_last)
-    sizes = (len(gradient), *weight.shape, gradient.shape[1 if channels_last else 2], channels_last)
-    call("backward_input", sizes, (*_dense(gradient, weight, attention), output))
-    return output
-
-
-def _mixed_of_input_like(gradient: Tensor, weight: Tensor, attention: Tensor, channels_last: bool) -> Tensor:
-    return _mixed_like(gradient, weight.transpose(1, 2), attention, channels_last)
-
-
-def _mixed_of_weight(
-    input: Tensor, gradient: Tensor, weight: Tensor, attention: Tensor, channels_last: bool
-) -> tuple[Tensor, Tensor]:
-    rows, columns = weight.shape[1:]
-    if rows * columns <= (rows + columns) * input.shape[1 if channels_last else 2]:
-        # The samples' outer products take less memory than their maps: writing them down costs little, and PyTorch's
-        # matrix products take about half the time of the tiles.
-        outer = torch.bmm(gradient.mT, input) if channels_last else torch.bmm(gradient, input.mT)
-        outer = outer.flatten(1)
-        return (attention.t() @ outer).view_as(weight), outer @ weight.flatten(1).t()
-    outputs = _mixed_of_weight_like(input, gradient, weight, attention, channels_last)
-    sizes = (len(input), *weight.shape, input.shape[1 if channels_last else 2], channels_last)
-    call("backward_weight", sizes, (*_dense(input, gradient, weight, attention), *outputs))
-    return outputs
+def _write_mixed(output, input, weight, attention, channels_last, transposed) -> None:
+    if channels_last and not transposed:  # which C has for transposed matrices alone
+        weight, transposed = weight.transpose(1, 2), True
+    sizes = (len(input), *weight.shape, input.shape[1 if channels_last else 2])
+    tensors = (*_dense(input, weight, attention), output)
+    if transposed:
+        call("backward_input", (*sizes, channels_last), tensors)
+    else:
+        call("forward", sizes, tensors)
 
 
 def _mixed_of_weight_like(input, gradient, weight, attention, channels_last) -> tuple[Tensor, Tensor]:
     return weight.new_empty(weight.shape), attention.new_empty(attention.shape)
 
 
-def _keep_mixed(ctx, inputs, output):
-    *tensors, ctx.channels_last = inputs
+def _write_mixed_of_weight(outputs, input, gradient, weight, attention, channels_last) -> None:
+    rows, columns = weight.shape[1:]
+    pixels = input.shape[1 if channels_last else 2]
+    if rows * columns <= (rows + columns) * pixels:
+        # The samples' outer products take less memory than their maps: writing them down costs little, and PyTorch's
+        # matrix products take about half the time of the tiles.
+        outer = torch.bmm(gradient.mT, input) if channels_last else torch.bmm(gradient, input.mT)
+        outer, (of_weight, of_attention) = outer.flatten(1), outputs
+        torch.mm(attention.t(), outer, out=of_weight.view(len(weight), -1))
+        torch.mm(outer, weight.flatten(1).t(), out=of_attention)
+    else:
+        sizes = (len(input), *weight.shape, pixels, channels_last)
+        call("backward_weight", sizes, (*_dense(input, gradient, weight, attention), *outputs))
+
+
+def _keep_mixed(ctx, inputs, output) -> None:
+    *tensors, ctx.channels_last, _ = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _mixed_backward(ctx, gradient):
     input, weight, attention = ctx.saved_tensors
-    if torch.is_grad_enabled():  # create_graph=True: these gradients are to be differentiated themselves
-        if ctx.channels_last:
-            input, gradient = input.mT, gradient.mT
-        of_input = torch.einsum("bk,koc,bop->bcp", attention, weight, gradient)
-        outer = gradient @ input.mT
-        of_weight = torch.einsum("bk,boc->koc", attention, outer)
-        return (
-            of_input.mT if ctx.channels_last else of_input,
-            of_weight,
-            torch.einsum("koc,boc->bk", weight, outer),
-            None,
-        )
+    if torch.is_grad_enabled():  # create_graph=True
+        product = "bk,koc,bpc->bpo" if ctx.channels_last else "bk,koc,bcp->bop"
+
+        def multiply(input, weight, attention):
+            return torch.einsum(product, attention, weight, input)
+
+        return *_differentiated(multiply, gradient, input, weight, attention), None, None
     of_input = of_weight = of_attention = None
     if ctx.needs_input_grad[0]:
-        of_input = _mixed_of_input_op(gradient, weight, attention, ctx.channels_last)
+        of_input = _mixed.operator(gradient, weight, attention, ctx.channels_last, True)
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-        of_weight, of_attention = _mixed_of_weight_op(input, gradient, weight, attention, ctx.channels_last)
-    return of_input, of_weight, of_attention, None
+        of_weight, of_attention = _mixed_of_weight.operator(input, gradient, weight, attention, ctx.channels_last)
+    return of_input, of_weight, of_attention, None, None
 
 
 def _sizes(input: Tensor, weight: Tensor, output: Tensor, *pairs: Pair) -> tuple[int, ...]:
     batch, *size, channels = input.shape
-    return (
-        batch,
-        channels,
-        *size,
-        *output.shape[1:3],
-        *weight.shape[1:3],
-        *(number for pair in pairs for number in pair),
-    )
+    return (batch, channels, *size, *output.shape[1:3], *weight.shape[1:3], *chain.from_iterable(pairs))
 
 
-def _depthwise(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
-    output = _depthwise_like(input, weight, stride, padding, dilation)
-    sizes = _sizes(input, weight, output, stride, padding, dilation)
-    call("depthwise_forward", sizes, (*_dense(input, weight), output))
-    return output
-
-
-def _depthwise_like(input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+def _depthwise_like(input, weight, stride, padding, dilation) -> Tensor:
     size = output_size(input.shape[1:3], weight.shape[1:3], stride, padding, dilation)
     return input.new_empty(input.shape[0], *size, input.shape[3])
 
 
-def _depthwise_of_both(
-    input: Tensor, gradient: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Tensor, Tensor]:
-    of_input, of_weight = _depthwise_of_both_like(input, gradient, weight, stride, padding, dilation)
-    sizes = _sizes(input, weight, gradient, stride, padding, dilation)
-    input, gradient, weight = _dense(input, gradient, weight)
-    call("depthwise_of_input", sizes, (of_input, weight, gradient))
-    call("depthwise_of_weight", sizes, (input, of_weight, gradient))
-    return of_input, of_weight
+def _write_depthwise(output, input, weight, *pairs) -> None:
+    call("depthwise_forward", _sizes(input, weight, output, *pairs), (*_dense(input, weight), output))
 
 
 def _depthwise_of_both_like(input, gradient, weight, stride, padding, dilation) -> tuple[Tensor, Tensor]:
     return input.new_empty(input.shape), weight.new_empty(weight.shape)
 
 
-def _keep_depthwise(ctx, inputs, output):
+def _write_depthwise_of_both(outputs, input, gradient, weight, *pairs) -> None:
+    sizes = _sizes(input, weight, gradient, *pairs)
+    (of_input, of_weight), (input, gradient, weight) = outputs, _dense(input, gradient, weight)
+    call("depthwise_of_input", sizes, (of_input, weight, gradient))
+    call("depthwise_of_weight", sizes, (input, of_weight, gradient))
+
+
+def _keep_depthwise(ctx, inputs, output) -> None:
     input, weight, *ctx.pairs = inputs
     ctx.save_for_backward(input, weight)
 
@@ -223,78 +236,40 @@ def _keep_depthwise(ctx, inputs, output):
 def _depthwise_backward(ctx, gradient):
     input, weight = ctx.saved_tensors
     if torch.is_grad_enabled():  # as above
-        # Channels of samples as channels of one image.
-        planes, kernels, of_planes = (t.permute(0, 3, 1, 2).flatten(0, 1) for t in (input, weight, gradient))
-        of_planes, of_kernels, _ = torch.ops.aten.convolution_backward(
-            of_planes[None],
-            planes[None],
-            kernels[:, None],
-            None,
-            *ctx.pairs,
-            False,
-            [0, 0],
-            len(kernels),
-            [True, True, False],
-        )
-        both = (
-            t.reshape(len(input), -1, *size).permute(0, 2, 3, 1)
-            for t, size in ((of_planes, input.shape[1:3]), (of_kernels, weight.shape[1:3]))
-        )
+        both = _differentiated(lambda *two: _channels_of_one_image(*two, *ctx.pairs), gradient, input, weight)
     else:
-        both = _depthwise_of_both_op(input, gradient, weight, *ctx.pairs)
+        both = _depthwise_of_both.operator(input, gradient, weight, *ctx.pairs)
     return *both, None, None, None
 
 
-def _called_directly(forward, keep, backward):
-    """``forward`` with its derivative, by the shortest way."""
-
-    def remembering(ctx, *inputs):
-        keep(ctx, inputs, None)
-        return forward(*inputs)
-
-    return type(
-        forward.__name__, (Function,), {"forward": staticmethod(remembering), "backward": staticmethod(backward)}
-    )
-
-
-def _operator(function, like, schema: str, backward=None, keep=None):
-    """``function`` as an operator of PyTorch, with outputs ``like`` those of another."""
-    made = torch.library.custom_op(f"eamlib::{function.__name__.strip('_')}", function, mutates_args=(), schema=schema)
-    made.register_fake(like)
-    if backward:
-        made.register_autograd(backward, setup_context=keep)
-    return made
+def _channels_of_one_image(input: Tensor, weight: Tensor, *pairs: Pair) -> Tensor:
+    """:func:`depthwise_conv2d` in PyTorch: the channels of all samples are those of one image, each a group."""
+    planes, kernels = (tensor.permute(0, 3, 1, 2).flatten(0, 1) for tensor in (input, weight))
+    maps = F.conv2d(planes[None], kernels[:, None], None, *pairs, len(kernels))[0]
+    return maps.unflatten(0, (len(input), -1)).permute(0, 2, 3, 1)
 
 
 _PAIRS = "int[2] stride, int[2] padding, int[2] dilation"
-_Mixed = _called_directly(_mixed, _keep_mixed, _mixed_backward)
-_mixed_op = _operator(
-    _mixed,
+_mixed = _Operator(
+    "mixed",
+    "(Tensor input, Tensor weight, Tensor attention, bool channels_last, bool transposed) -> Tensor",
     _mixed_like,
-    "(Tensor input, Tensor weight, Tensor attention, bool channels_last) -> Tensor",
-    _mixed_backward,
-    _keep_mixed,
+    _write_mixed,
 )
-_mixed_of_input_op = _operator(
-    _mixed_of_input,
-    _mixed_of_input_like,
-    "(Tensor gradient, Tensor weight, Tensor attention, bool channels_last) -> Tensor",
-)
-_mixed_of_weight_op = _operator(
-    _mixed_of_weight,
-    _mixed_of_weight_like,
+_mixed.differentiable(_keep_mixed, _mixed_backward)
+_mixed_of_weight = _Operator(
+    "mixed_of_weight",
     "(Tensor input, Tensor gradient, Tensor weight, Tensor attention, bool channels_last) -> (Tensor, Tensor)",
+    _mixed_of_weight_like,
+    _write_mixed_of_weight,
 )
-_Depthwise = _called_directly(_depthwise, _keep_depthwise, _depthwise_backward)
-_depthwise_op = _operator(
-    _depthwise,
-    _depthwise_like,
-    f"(Tensor input, Tensor weight, {_PAIRS}) -> Tensor",
-    _depthwise_backward,
-    _keep_depthwise,
+_depthwise = _Operator(
+    "depthwise", f"(Tensor input, Tensor weight, {_PAIRS}) -> Tensor", _depthwise_like, _write_depthwise
 )
-_depthwise_of_both_op = _operator(
-    _depthwise_of_both,
-    _depthwise_of_both_like,
+_depthwise.differentiable(_keep_depthwise, _depthwise_backward)
+_depthwise_of_both = _Operator(
+    "depthwise_of_both",
     f"(Tensor input, Tensor gradient, Tensor weight, {_PAIRS}) -> (Tensor, Tensor)",
+    _depthwise_of_both_like,
+    _write_depthwise_of_both,
 )

@@ -1,13 +1,17 @@
 """A convolution whose kernel differs per sample: the one place that knows how it is run.
 
 For sample b the kernel is the attention-weighted sum of K kernels, w_b = sum_k a_bk W_k (Chen et al. 2020,
-https://arxiv.org/abs/1912.03458, equation 2; Zhang et al. 2020, https://arxiv.org/abs/2004.10694). All
-strategies compute the same numbers and differ in time and memory only.
+https://arxiv.org/abs/1912.03458, equation 2; Zhang et al. 2020, https://arxiv.org/abs/2004.10694). All strategies
+compute the same numbers and differ in time and memory only. The seven are four ideas: one
+convolution of B · groups groups (``"grouped"``; ``"chunked"`` does it in pieces of the batch), products of matrices
+(``"bmm"``; ``"tiled"`` does them in C), K convolutions whose outputs are mixed (``"fuse"``), and one convolution of K
+scaled inputs (``"concat"``). ``"loop"`` is what the tests hold them against.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -39,23 +43,22 @@ def dynamic_conv2d(
     Args:
         input: feature maps, ``[B, C, H, W]``.
         weight: the K kernels, ``[K, O, C / groups, kh, kw]``.
-        attention: mixing weights, one row a sample, ``[B, K]``. They need not sum to one.
+        attention: mixing weights, one row per sample, ``[B, K]``. They need not sum to one.
         bias: K biases, ``[K, O]``, mixed by the same attention, or None.
         stride, padding, dilation, groups: as in :func:`torch.nn.functional.conv2d`.
-        strategy: how it is run.
+        strategy: how it is run. Seven names stand for four ideas and a test:
 
-            ``"grouped"`` mixes a kernel a sample, lays the batch along the channels and runs one convolution of
-            B · groups groups: as CondConv was published. An ONNX file of it has its example's batch size; where the
-            batch is declared open, the exporter refuses.
-            ``"chunked"`` does that for a few samples at a time, so many as stay in a CPU's cache.
-            ``"bmm"`` mixes too, and multiplies by batched matrix products; kernels larger than 1×1 through ``unfold``.
-            ``groups=1`` only.
-            ``"tiled"`` does the same without writing a mixed kernel to memory, in C (``eamlib.functional.tiled``). It
-            also convolves depthwise, plane by plane. On a CPU in float32 and float64, where there is a C compiler.
-            ``"fuse"`` runs K static convolutions over the batch at once and mixes their outputs.
-            ``"concat"`` scales the input by each of the K weights, lays the copies along the channels and runs one
-            static convolution: K times the multiplications, but no kernel a sample.
-            ``"loop"`` runs one convolution a sample: obviously right, and what the others are tested against.
+            - ``"grouped"`` mixes one kernel per sample, lays the batch along the channels and runs one convolution of
+              B · groups groups. An ONNX file of it has the batch size of its example; where the batch is declared open,
+              the exporter refuses. ``"chunked"`` is ``"grouped"`` in pieces of the batch that fit a CPU's cache.
+            - ``"bmm"`` mixes too, and multiplies matrices; kernels larger than 1×1 go through ``unfold``. It takes
+              ``groups=1`` only. ``"tiled"`` is ``"bmm"`` in C, which never writes a mixed kernel to memory, and takes
+              depthwise layers as well: on a CPU, in float32 and float64, where there is a C compiler.
+            - ``"fuse"`` runs K static convolutions over the batch at once and mixes their outputs.
+            - ``"concat"`` scales the input by each of the K weights, lays the copies along the channels and runs one
+              static convolution.
+            - ``"loop"`` runs one convolution per sample: obviously right, and what the tests hold the others against.
+
             ``"auto"`` takes the one that :func:`fastest` predicts.
 
     Returns:
@@ -69,7 +72,7 @@ def dynamic_conv2d(
 
     Example:
         >>> images, weight = torch.randn(5, 8, 6, 6), torch.randn(4, 16, 8, 3, 3)  # K = 4 kernels
-        >>> attention = torch.randn(5, 4).softmax(dim=1)  # a row an image
+        >>> attention = torch.randn(5, 4).softmax(dim=1)  # one row per image
         >>> output = dynamic_conv2d(images, weight, attention, padding=1)
         >>> output.shape
         torch.Size([5, 16, 6, 6])
@@ -104,8 +107,8 @@ def per_sample_conv2d(
 
     Args:
         input: feature maps, ``[B, C, H, W]`` with B >= 1.
-        weight: a kernel a sample, ``[B, O, C / groups, kh, kw]``.
-        bias: a bias a sample, ``[B, O]``, or None.
+        weight: one kernel per sample, ``[B, O, C / groups, kh, kw]``.
+        bias: one bias per sample, ``[B, O]``, or None.
         stride, padding, dilation, groups: as in :func:`torch.nn.functional.conv2d`.
 
     Returns:
@@ -114,7 +117,7 @@ def per_sample_conv2d(
     Source: section 3.3 of CondConv (Yang et al. 2019).
 
     Example:
-        >>> images, kernels = torch.randn(5, 8, 6, 6), torch.randn(5, 16, 8, 3, 3)  # a kernel an image
+        >>> images, kernels = torch.randn(5, 8, 6, 6), torch.randn(5, 16, 8, 3, 3)  # one kernel per image
         >>> output = per_sample_conv2d(images, kernels)
         >>> output.shape
         torch.Size([5, 16, 4, 4])
@@ -135,26 +138,28 @@ def _grouped(input, weight, attention, bias, stride, padding, dilation, groups):
     return per_sample_conv2d(input, mixed, mixed_bias, stride, padding, dilation, groups)
 
 
-def _chunked(input, weight, attention, bias, stride, padding, dilation, groups):
-    height, width = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
+def _chunked(input, weight, attention, bias, *geometry):
+    height, width = output_size(input.shape[2:], weight.shape[3:], *geometry[:3])
     of_a_sample = input[0].numel() + weight[0].numel() + weight.shape[1] * height * width
     return _by_pieces(
-        lambda input, attention: _grouped(input, weight, attention, bias, stride, padding, dilation, groups),
-        input,
-        attention,
-        of_a_sample,
+        lambda input, attention: _grouped(input, weight, attention, bias, *geometry), input, attention, of_a_sample
     )
 
 
-def _bmm(input, weight, attention, bias, stride, padding, dilation, groups):
-    columns, size = _columns(input, weight, stride, padding, dilation)
+def _bmm(input, weight, attention, bias, *geometry, multiply=None):
+    columns, size = _columns(input, weight, *geometry[:3])
+    output = (multiply or _mixed_matmul)(columns, weight.flatten(2), attention)
+    return _with_bias(as_maps(output, size), attention, bias)
+
+
+def _mixed_matmul(columns, weight, attention):
+    """:func:`eamlib.functional.tiled.mixed_matmul` in PyTorch: it writes the mixed kernels of a piece of the batch."""
     matrices = weight.flatten(1)
 
     def multiply(columns, attention):
-        return (attention @ matrices).view(-1, weight.shape[1], columns.shape[1]) @ columns
+        return (attention @ matrices).view(-1, *weight.shape[1:]) @ columns
 
-    output = _by_pieces(multiply, columns, attention, matrices.shape[1])
-    return _with_bias(as_maps(output, size), attention, bias)
+    return _by_pieces(multiply, columns, attention, matrices.shape[1])
 
 
 def _by_pieces(run, input, attention, numbers):
@@ -168,21 +173,19 @@ def _by_pieces(run, input, attention, numbers):
 
 
 def _tiled(input, weight, attention, bias, stride, padding, dilation, groups):
-    kernel_size = weight.shape[3:]
     if groups > 1:
-        # [K, O, 1, kh, kw] to a kernel a sample with its channels last, as the maps are; PyTorch counts them second.
+        # [K, O, 1, kh, kw] to one kernel per sample with its channels last, as in the maps; PyTorch counts them second.
         kernels = weight.squeeze(2).permute(0, 2, 3, 1)
         mixed = (attention @ kernels.flatten(1)).unflatten(1, kernels.shape[1:])
         output = tiled.depthwise_conv2d(input.permute(0, 2, 3, 1), mixed, stride, padding, dilation).permute(0, 3, 1, 2)
         if not has_channels_last(input):
             output = output.contiguous()
-    elif kernel_size == (1, 1) and padding == (0, 0) and has_channels_last(input):
+    elif weight.shape[3:] == (1, 1) and padding == (0, 0) and has_channels_last(input):
         pixels = input[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
         output = tiled.mixed_matmul(pixels.flatten(1, 2), weight.flatten(2), attention, channels_last=True)
         output = output.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
     else:
-        columns, size = _columns(input, weight, stride, padding, dilation)
-        output = as_maps(tiled.mixed_matmul(columns, weight.flatten(2), attention), size)
+        return _bmm(input, weight, attention, bias, stride, padding, dilation, multiply=tiled.mixed_matmul)
     return _with_bias(output, attention, bias)
 
 
@@ -250,9 +253,9 @@ _REFUSALS = {"bmm": _no_bmm, "tiled": _not_tiled}
 
 
 def _columns(input, weight, stride, padding, dilation):
-    """The input as a matrix a sample, ``[B, C kh kw, H' W']``, and (H', W')."""
-    size = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
+    """The input as one matrix per sample, ``[B, C kh kw, H' W']``, and (H', W')."""
     kernel_size = weight.shape[3:]
+    size = output_size(input.shape[2:], kernel_size, stride, padding, dilation)
     if kernel_size == (1, 1) and padding == (0, 0):
         if stride != (1, 1):
             input = input[:, :, :: stride[0], :: stride[1]]
@@ -295,7 +298,7 @@ def _padded(input, weight, stride, padding, dilation) -> tuple[Tensor, tuple[int
 
 
 def _of_one_kind(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The tensors in the dtype that an autocast asks for, which leaves float64 alone, as PyTorch's does; then they have
+    """The tensors in autocast's dtype, but for float64, which PyTorch's own operators leave alone too. Then they have
     to agree."""
     kind = tensors[0].device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -321,9 +324,9 @@ def fastest(
 ) -> str:
     """The strategy that ``"auto"`` takes: of those that can run, the fastest by :mod:`eamlib.functional.roofline`.
 
-    Never ``"loop"``, which the others are tested against. In a graph that is being traced the choice must not look at
-    the batch: to compile it is ``"tiled"`` where that can run; elsewhere ``"bmm"`` for one group and ``"fuse"`` for
-    several, which makes a depthwise layer twice as fast in onnxruntime as ``"concat"``.
+    Never ``"loop"``. While a graph is traced the choice must not depend on the batch: it is ``"tiled"`` where that can
+    run, otherwise ``"bmm"`` for one group and ``"fuse"`` for several, which onnxruntime runs twice as fast as
+    ``"concat"`` in a depthwise layer.
 
     Args:
         input, weight: as in :func:`dynamic_conv2d`, with at least one sample.
@@ -335,37 +338,25 @@ def fastest(
         >>> fastest(images, depthwise, padding=(1, 1), groups=8) in {"grouped", "chunked", "fuse", "concat"}
         True
     """
+    can_tile = _not_tiled(input, weight, groups) is None
     if is_traced():
-        if _not_tiled(input, weight, groups) is None:
-            return "tiled"
-        return "bmm" if groups == 1 else "fuse"
-    out_height, out_width = output_size(input.shape[2:], weight.shape[3:], stride, padding, dilation)
-    batch, channels, height, width = input.shape
-    kernels, out_channels, _, kernel_height, kernel_width = weight.shape
+        return "tiled" if can_tile else "bmm" if groups == 1 else "fuse"
+    (batch, channels, *size), (kernels, out_channels, _, *kernel_size) = input.shape, weight.shape
+    pixels = math.prod(size), math.prod(output_size(size, kernel_size, stride, padding, dilation))
     return _predicted_fastest(
-        (batch, channels, out_channels, (kernel_height, kernel_width), groups, height * width, out_height * out_width),
-        kernels,
-        input.element_size(),
-        input.device.type,
-        torch.get_num_threads(),
-        torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
-        has_channels_last(input),
-        _not_tiled(input, weight, groups) is None,
+        ("loop", *(() if can_tile else ("tiled",)), *(() if groups == 1 else ("bmm",))),
+        *(batch, channels, out_channels, tuple(kernel_size), groups, *pixels, kernels),
+        element_size=input.element_size(),
+        device=input.device.type,
+        threads=torch.get_num_threads(),
+        training=torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
+        channels_last=has_channels_last(input),
     )
 
 
 @functools.cache
-def _predicted_fastest(shape, num_kernels, element_size, device, threads, training, channels_last, can_tile) -> str:
-    seconds = predict(
-        *shape,
-        num_kernels,
-        element_size=element_size,
-        device=device,
-        threads=threads,
-        training=training,
-        channels_last=channels_last,
-    )
-    refused = {"loop"} | (set() if can_tile else {"tiled"}) | (set() if shape[4] == 1 else {"bmm"})
+def _predicted_fastest(refused, *shape, **machine) -> str:
+    seconds = predict(*shape, **machine)
     return min(seconds.keys() - refused, key=seconds.get)
 
 

@@ -3,7 +3,7 @@
 from eamlib.layers.attention import EAMAttention, KernelAttention, SqueezeExcitation, UniformAttention, set_temperature
 from eamlib.layers.convolution import ClassifierHead, ConvNormAct, DepthwiseSeparable, Residual
 from eamlib.layers.dynamic import DynamicConv2d
-from eamlib.layers.dynet import BlockPredictor, Chain, CoefficientPredictor, DyNetConv2d, predicted, share_predictor
+from eamlib.layers.dynet import BlockPredictor, Chain, CoefficientPredictor, DyNetConv2d, run_chains, share_predictor
 from eamlib.layers.selection import (
     SELECTIONS,
     ChannelGroups,
@@ -36,7 +36,7 @@ __all__ = [
     "UniformAttention",
     "channel_selection",
     "conv_builder",
-    "predicted",
+    "run_chains",
     "set_temperature",
     "share_predictor",
 ]

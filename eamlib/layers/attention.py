@@ -202,9 +202,8 @@ class EAMAttention(_SoftmaxAttention):
 class UniformAttention(nn.Module):
     """No attention: every kernel weighs 1 / K, whatever the input. ``[B, C, H, W] -> [B, K]``.
 
-    The placebo of an experiment: a dynamic convolution of it has the K kernels and their training, and mixes them alike
-    for every image. What attention is good for is the difference to it, not to a static network with a K-th of the
-    parameters.
+    The placebo of an experiment: a dynamic convolution with it has K kernels, trained as any, and one mixture for every
+    image.
 
     Args:
         in_channels: how many channels the input has, C.
@@ -275,7 +274,7 @@ def set_temperature(module: nn.Module, temperature: float) -> None:
     attentions = [m for m in module.modules() if isinstance(m, _SoftmaxAttention)]
     if not attentions:
         raise ValueError(f"module = {type(module).__name__} holds no kernel attention; nothing has a temperature.")
-    for attention in attentions:  # all, before the first is changed
-        temperature_of(temperature, attention.temperature.dtype)
+    for dtype in {attention.temperature.dtype for attention in attentions}:  # all, before the first is changed
+        temperature_of(temperature, dtype)
     for attention in attentions:
         attention.temperature.fill_(temperature)

@@ -6,20 +6,28 @@ Howard et al. 2017, https://arxiv.org/abs/1704.04861 (the block, figure 3).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.dynet import Chain, run_chains, share_predictor
 
 ConvBuilder = Callable[..., nn.Module]
 
 
-def static_conv(
-    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
-):
-    """A plain convolution as the networks use it: odd kernel, padded to keep the size at stride 1, no bias."""
-    padding = dilation * (kernel_size // 2)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False)
+def padded(layer: Callable[..., nn.Module]) -> ConvBuilder:
+    """What builds ``layer`` as the networks use it: with an odd kernel, padded to keep the size at stride 1."""
+
+    def build(
+        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
+    ) -> nn.Module:
+        padding = dilation * (kernel_size // 2)
+        return layer(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+
+    return build
+
+
+static_conv = padded(partial(nn.Conv2d, bias=False))
 
 
 class ConvNormAct(Chain):
@@ -59,8 +67,8 @@ class ConvNormAct(Chain):
         super().__init__(*parts)
 
 
-class DepthwiseSeparable(nn.Sequential):
-    """A 3 × 3 convolution a channel, then a 1 × 1 convolution across channels, each normalised and rectified.
+class DepthwiseSeparable(Chain):
+    """One 3 × 3 convolution per channel, then a 1 × 1 convolution across channels, each normalised and rectified.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. It costs C · H' · W' · (9 + O) multiply-adds where the
     standard convolution costs C · H' · W' · 9 · O.
@@ -86,12 +94,12 @@ class DepthwiseSeparable(nn.Sequential):
         self.predictor = share_predictor(self, in_channels)
 
     def forward(self, input: Tensor) -> Tensor:
-        coefficients = predicted(self.predictor, input)
-        return self[1](self[0](input, coefficients), coefficients)
+        [output] = run_chains(self.predictor, input, super().forward)
+        return output
 
 
 class Residual(nn.Module):
-    """Layers one behind the other with one DyNet predictor, if any, and the input added where it fits.
+    """Layers in sequence, and the input added where it fits; their DyNet convolutions, if any, share one predictor.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``; it fits where stride = 1 and O = C. What the inverted residuals
     of MobileNetV2 and V3 and Dy-mobile's blocks share.
@@ -112,7 +120,7 @@ class Residual(nn.Module):
         self.adds_input = stride == 1 and in_channels == out_channels
 
     def forward(self, input: Tensor) -> Tensor:
-        output = self.layers(input, predicted(self.predictor, input))
+        [output] = run_chains(self.predictor, input, self.layers)
         return input + output if self.adds_input else output
 
 

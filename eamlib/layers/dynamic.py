@@ -13,7 +13,7 @@ from eamlib._checks import feature_maps, one_of, positive_int
 from eamlib.functional.tiled import is_traced
 from eamlib.functional.ways import STRATEGIES, dynamic_conv2d
 from eamlib.layers.attention import KernelAttention
-from eamlib.layers.geometry import ConvGeometry
+from eamlib.layers.geometry import ConvGeometry, conv2d_arguments
 from eamlib.layers.leaf import leaf
 
 
@@ -84,15 +84,7 @@ class DynamicConv2d(ConvGeometry):
     def reset_parameters(self) -> None:
         """Draw every kernel and its bias as a fresh ``nn.Conv2d`` would."""
         for k in range(self.num_kernels):
-            conv = nn.Conv2d(
-                self.in_channels,
-                self.out_channels,
-                self.kernel_size,
-                groups=self.groups,
-                bias=self.bias is not None,
-                device=self.weight.device,
-                dtype=self.weight.dtype,
-            )
+            conv = nn.Conv2d(*conv2d_arguments(self), device=self.weight.device, dtype=self.weight.dtype)
             self.weight[k].copy_(conv.weight)
             if self.bias is not None:
                 self.bias[k].copy_(conv.bias)
@@ -104,17 +96,8 @@ class DynamicConv2d(ConvGeometry):
         is_plain = type(attention) is Tensor and attention.is_cpu and not is_traced()
         if is_plain and attention.detach().sum().isnan():
             raise FloatingPointError(self._why_nan(input))
-        return dynamic_conv2d(
-            input,
-            self.weight,
-            attention,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            strategy=self.strategy,
-        )
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        return dynamic_conv2d(input, self.weight, attention, self.bias, *geometry, strategy=self.strategy)
 
     def _why_nan(self, input: Tensor) -> str:
         ill = [name for name, tensor in self.attention.state_dict().items() if not tensor.isfinite().all()]

@@ -6,7 +6,7 @@ a layer, :class:`eamlib.layers.DynamicConv2d`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -69,9 +69,9 @@ class DyNetConv2d(ConvGeometry):
         coefficients: a module that makes η, ``[B, O · g]``, from this layer's input. None makes a
             :class:`CoefficientPredictor`; in a block, :func:`share_predictor` puts one for the block in its place.
         fuse: ``"kernels"``, ``"maps"``, or ``"auto"``: maps in training and kernels in eval mode, as the paper. Kernels
-            cost about as much as one static convolution, maps cost g of them. Kernels that are larger than 1×1 or
-            grouped are run with the batch among the groups of a convolution, a number that neither ONNX nor the
-            compiler leaves open: there a graph of ``"auto"`` fuses maps in eval mode too.
+            cost about as much as one static convolution, maps cost g of them. Fusing kernels that are larger than 1×1
+            or grouped fixes the batch size of a graph, so an exported or compiled ``"auto"`` fuses maps there in eval
+            mode too.
         device, dtype: of the parameters that this layer makes.
 
     ``weight`` is ``[O · g, C / groups, kh, kw]``, the g kernels of a channel side by side; ``bias`` is ``[O · g]``,
@@ -143,7 +143,7 @@ class DyNetConv2d(ConvGeometry):
         return self._fuse_maps(input, eta) if maps or input.shape[0] == 0 else self._fuse_kernels(input, eta)
 
     def _fuse_kernels(self, input: Tensor, eta: Tensor) -> Tensor:
-        # One product a channel: [O, B, g] @ [O, g, numbers of a kernel].
+        # One product per channel: [O, B, g] @ [O, g, numbers of a kernel].
         per_channel = eta.transpose(0, 1)
         kernels = self.weight.flatten(1).unflatten(0, (self.out_channels, self.group_size))
         mixed = (per_channel @ kernels).transpose(0, 1)
@@ -196,7 +196,7 @@ def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = Non
 
     None if there are none, so that a block need not know what it is made of: it says
     ``self.predictor = share_predictor(self, in_channels)`` when all its convolutions are there, and in ``forward``
-    ``coefficients = predicted(self.predictor, input)``, which its chains hand on.
+    ``run_chains(self.predictor, input, *chains)``.
 
     Args:
         in_channels: of what the predictor will read: the block's input.
@@ -218,38 +218,42 @@ def share_predictor(block: nn.Module, in_channels: int, hidden: int | None = Non
     return BlockPredictor(in_channels, [convolution.num_coefficients for convolution in convolutions], hidden)
 
 
-def predicted(predictor: BlockPredictor | None, input: Tensor) -> Iterator[Tensor] | None:
-    """The coefficients of a block's convolutions, one tensor after the other; None without a predictor.
+def run_chains(predictor: BlockPredictor | None, input: Tensor, *chains: Callable[..., Tensor]) -> list[Tensor]:
+    """What each of a block's chains makes of its input, with the coefficients that ``predictor`` predicts from it.
+
+    Args:
+        predictor: of :func:`share_predictor`. None runs the chains as any ``Sequential``.
+        input: of the block, ``[B, C, H, W]``.
+        chains: in the order of the block's modules.
 
     Example:
-        >>> maps = torch.randn(2, 16, 5, 5)
-        >>> coefficients = predicted(BlockPredictor(16, sizes=[96, 192]), maps)
-        >>> next(coefficients).shape
-        torch.Size([2, 96])
-        >>> predicted(None, maps) is None
-        True
+        >>> block = Chain(DyNetConv2d(16, 32, 1), nn.ReLU(), DyNetConv2d(32, 8, 1))
+        >>> predictor = share_predictor(block, in_channels=16)
+        >>> [output] = run_chains(predictor, torch.randn(2, 16, 5, 5), block)
+        >>> output.shape
+        torch.Size([2, 8, 5, 5])
     """
     if predictor is None:
-        return None
-    coefficients = predictor(input)  # not to be iterated over where torch.fx traces the block
-    return (coefficients[i] for i in range(len(predictor.sizes)))
+        return [chain(input) for chain in chains]
+    predicted = predictor(input)  # not to be iterated over where torch.fx traces the block
+    coefficients = (predicted[i] for i in range(len(predictor.sizes)))
+    return [chain(input, coefficients) for chain in chains]
 
 
 class Chain(nn.Sequential):
-    """A ``Sequential`` that hands coefficients on: each DyNet convolution in it takes the next ones.
-
-    ``coefficients`` is what :func:`predicted` returned. With None it is a plain ``Sequential``.
+    """A ``Sequential`` that hands on coefficients, if any: each DyNet convolution in it takes the next ones.
 
     Example:
-        >>> maps = torch.randn(2, 16, 5, 5)
-        >>> block = Chain(DyNetConv2d(16, 32, 1), nn.ReLU(), DyNetConv2d(32, 8, 1))
-        >>> predictor = share_predictor(block, 16)
-        >>> block(maps, predicted(predictor, maps)).shape
-        torch.Size([2, 8, 5, 5])
+        >>> block, maps = Chain(DyNetConv2d(16, 32, 1), nn.ReLU()), torch.randn(2, 16, 5, 5)
+        >>> predictor = share_predictor(block, in_channels=16)
+        >>> block(maps, iter(predictor(maps))).shape
+        torch.Size([2, 32, 5, 5])
     """
 
     def forward(self, input: Tensor, coefficients: Iterator[Tensor] | None = None) -> Tensor:
         for layer in self:
+            if isinstance(layer, BlockPredictor | None):  # of a block that is a chain itself; None when it is frozen
+                continue
             if coefficients is not None and isinstance(layer, DyNetConv2d):
                 input = layer(input, next(coefficients))
             elif coefficients is not None and isinstance(layer, Chain):

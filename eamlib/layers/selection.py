@@ -46,8 +46,8 @@ class RandomChannels(_Selection):
         channels: n, at most C.
         seed: of the draw. None takes the global generator, so that ``torch.manual_seed`` fixes a whole network.
 
-    The indices are a buffer, hence part of the state dict: a checkpoint brings its own draw along. The paper does
-    not say when it draws; a draw per forward pass would leave the first linear layer nothing to learn.
+    The indices are a buffer, so a checkpoint brings its own draw along. When to draw is our reading: the paper does not
+    say.
 
     Example:
         >>> maps = torch.randn(2, 64, 7, 7)
@@ -69,7 +69,7 @@ class RandomChannels(_Selection):
 
 
 class ChannelGroups(_Selection):
-    """CGR, channel group reduction: n groups of neighbouring channels, one map a group.
+    """CGR, channel group reduction: n groups of neighbouring channels, one map per group.
 
     Args:
         in_channels: how many channels the input has, C.

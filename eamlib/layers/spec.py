@@ -9,12 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-
-from torch import nn
+from itertools import count
 
 from eamlib._checks import did_you_mean, one_of
 from eamlib.layers.attention import EAMAttention, KernelAttention, UniformAttention
-from eamlib.layers.convolution import ConvBuilder, static_conv
+from eamlib.layers.convolution import ConvBuilder, padded, static_conv
 from eamlib.layers.dynamic import DynamicConv2d
 from eamlib.layers.dynet import DyNetConv2d
 from eamlib.layers.selection import SELECTIONS
@@ -50,17 +49,8 @@ def conv_builder(conv: str = "static", **options) -> ConvBuilder:
         return static_conv
     if conv == "dynet":
         _refuse_unknown(options, ("group_size", "fuse"), conv)
-        layer = partial(DyNetConv2d, **options)
-    else:
-        layer = dynamic_layer(conv, **options)
-
-    def build(
-        in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1, dilation: int = 1
-    ) -> nn.Module:
-        padding = dilation * (kernel_size // 2)
-        return layer(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
-
-    return build
+        return padded(partial(DyNetConv2d, **options))
+    return padded(dynamic_layer(conv, **options))
 
 
 def dynamic_layer(conv: str, **options) -> Callable[..., DynamicConv2d]:
@@ -79,23 +69,14 @@ def dynamic_layer(conv: str, **options) -> Callable[..., DynamicConv2d]:
     strategy = options.pop("strategy", "auto")
     taken = set(inspect.signature(attention_class).parameters) - {"in_channels", "device", "dtype", *fixed}
     _refuse_unknown(options, taken | {"strategy"}, conv)
-    layers_built = 0
+    kernels = {"num_kernels": options.get("num_kernels", 4), "strategy": strategy}
+    layers_before = count()
 
     def build(in_channels: int, *shape, device=None, dtype=None) -> DynamicConv2d:
-        nonlocal layers_built
-        layer_options = options | fixed | {"device": device, "dtype": dtype}
-        if options.get("seed") is not None:
-            layer_options["seed"] = options["seed"] + layers_built
-        layers_built += 1
-        return DynamicConv2d(
-            in_channels,
-            *shape,
-            num_kernels=options.get("num_kernels", 4),
-            attention=attention_class(in_channels, **layer_options),
-            strategy=strategy,
-            device=device,
-            dtype=dtype,
-        )
+        factory = {"device": device, "dtype": dtype}
+        seeded = {} if options.get("seed") is None else {"seed": options["seed"] + next(layers_before)}
+        attention = attention_class(in_channels, **options | fixed | factory | seeded)
+        return DynamicConv2d(in_channels, *shape, attention=attention, **kernels, **factory)
 
     return build
 

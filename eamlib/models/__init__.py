@@ -1,4 +1,4 @@
-"""The networks, one architecture a file, each written once and made of the convolution it is given."""
+"""The networks: one architecture per file, written once and made of the convolution that it is given."""
 
 from eamlib.models import (  # noqa: F401  (importing registers them)
     dy_mobile,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct, Residual
-from eamlib.models.mobilenet_v2 import schedule
+from eamlib.layers.convolution import ConvBuilder, ConvNormAct, Residual, static_conv
+from eamlib.models.mobilenet_v2 import MobileNetV2
 from eamlib.models.registry import register_model
-from eamlib.models.widths import multiple_of_eight
 
 # Input channels of each output channel of the 3 × 3 convolution: MobileNetV2's expansion, so that six times fewer
 # channels cost as much.
@@ -37,7 +36,7 @@ class NarrowResidual(Residual):
         super().__init__(in_channels, out_channels, stride, layers)
 
 
-class NarrowMobile(nn.Module):
+class NarrowMobile(MobileNetV2):
     """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``.
 
     The stages of MobileNetV2, their channels rounded up to a multiple of 6. The stem, the last 1 × 1 convolution and
@@ -45,20 +44,10 @@ class NarrowMobile(nn.Module):
     """
 
     def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int):
-        super().__init__()
-        channels = multiple_of_eight(32, width_mult)
-        layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
-        for _, narrow, stride in schedule(width_mult, stem_stride):
-            out_channels = -(-narrow // GROUP_CHANNELS) * GROUP_CHANNELS
-            layers.append(NarrowResidual(channels, out_channels, stride, conv=conv))
-            channels = out_channels
-        last = multiple_of_eight(1280, max(1.0, width_mult))
-        layers.append(ConvNormAct(channels, last, 1, activation=nn.ReLU6))
-        self.features = nn.Sequential(*layers)
-        self.classifier = ClassifierHead(last, num_classes, dropout=0.2)
+        def block(in_channels: int, out_channels: int, stride: int, _: int) -> NarrowResidual:
+            return NarrowResidual(in_channels, out_channels, stride, conv=conv)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+        super().__init__(block, GROUP_CHANNELS, static_conv, num_classes, width_mult, stem_stride)
 
 
 @partial(register_model, conv="dynet")

@@ -7,56 +7,17 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from torch import Tensor, nn
-
-from eamlib.layers.convolution import ConvBuilder, ConvNormAct, static_conv
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.convolution import ConvBuilder, static_conv
 from eamlib.models.registry import register_model
-from eamlib.models.shufflenet_v2 import ShuffleNetV2, channel_shuffle
+from eamlib.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit
 
-
-class NarrowShuffleUnit(nn.Module):
-    """Keep three quarters of the channels, convolve the last one (1 × 1, 3 × 3 each channel, 1 × 1), shuffle.
-
-    ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. With stride 2 nothing is split: each branch reads all channels
-    and makes O / 2, as in ShuffleNetV2. The right branch is made by ``conv``, with one predictor on its input; the
-    left one, where it convolves, is static.
-
-    The right branch keeps the width of its input until its last 1 × 1. How the paper builds stride 2 is not known to
-    us. ShuffleNetV2 goes to O / 2 at once, which only the first unit notices: later ones have C = O / 2. Of the
-    readings in :mod:`eamlib.book.dy_shuffle`, those that go near both printed cuts keep the width, and this is the
-    plainest of them: it rounds nothing, and its branches make halves.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, *, conv: ConvBuilder):
-        super().__init__()
-        if stride == 1:
-            read = made = out_channels // 4
-            self.shortcut = nn.Identity()
-        else:
-            read, made = in_channels, out_channels // 2
-            self.shortcut = nn.Sequential(
-                ConvNormAct(read, read, 3, stride, groups=read, activation=None), ConvNormAct(read, made, 1)
-            )
-        self.layers = Chain(
-            ConvNormAct(read, read, 1, conv=conv),
-            ConvNormAct(read, read, 3, stride, groups=read, conv=conv, activation=None),
-            ConvNormAct(read, made, 1, conv=conv),
-        )
-        self.predictor = share_predictor(self, read)
-        self.split = (in_channels - read, read) if stride == 1 else None
-        # Runs as long as the right branch, so that the next unit's share comes from all of them.
-        self.runs = out_channels // made
-
-    def forward(self, input: Tensor) -> Tensor:
-        left, right = input.split(self.split, dim=1) if self.split else (input, input)
-        output = self.layers(right, predicted(self.predictor, right))
-        return channel_shuffle(torch.cat((self.shortcut(left), output), dim=1), self.runs)
-
-
+# With stride 1 three quarters of the channels are kept; with stride 2 both branches read all and make halves, as in
+# ShuffleNetV2. How the paper builds stride 2 is not known to us. ShuffleNetV2 goes to O / 2 at once, which only the
+# first unit notices: later ones have C = O / 2. Of the readings in eamlib.book.dy_shuffle, those that come near both
+# printed cuts keep the width until the last 1 × 1, and this is the plainest of them: it rounds nothing.
+narrow_unit = partial(ShuffleUnit, parts=4, widens_last=True, kept_conv=static_conv)
 # Widths, stem, last convolution and classifier are ShuffleNetV2's, the last three static.
-narrow_shuffle = partial(ShuffleNetV2, unit=NarrowShuffleUnit, last_conv=static_conv)
+narrow_shuffle = partial(ShuffleNetV2, unit=narrow_unit, last_conv=static_conv)
 
 
 @partial(register_model, conv="dynet")

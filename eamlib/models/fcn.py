@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib.layers.convolution import ConvBuilder, ConvNormAct
+from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 from eamlib.models.resnet import resnet_features
 
 
-class FCN(nn.Module):
+class FCN(Network):
     """``[B, 3, H, W] -> [B, num_classes, H, W]``: the logits of every pixel.
 
     The features have 1/8 of the image's height and width (1/2 with ``stem_stride=1``); the logits are upsampled.
@@ -32,16 +33,13 @@ class FCN(nn.Module):
         *,
         halved: bool = False,
     ):
-        super().__init__()
-        self.features, channels = resnet_features(depth, conv, width_mult, stem_stride, dilated=True, halved=halved)
+        features, channels = resnet_features(depth, conv, width_mult, stem_stride, dilated=True, halved=halved)
         hidden = max(1, channels // (2 if halved else 4))
-        self.classifier = nn.Sequential(
-            ConvNormAct(channels, hidden, 3, conv=conv), nn.Dropout(0.1), nn.Conv2d(hidden, num_classes, 1)
-        )
+        head = ConvNormAct(channels, hidden, 3, conv=conv), nn.Dropout(0.1), nn.Conv2d(hidden, num_classes, 1)
+        super().__init__(features, nn.Sequential(*head))
 
     def forward(self, input: Tensor) -> Tensor:
-        logits = self.classifier(self.features(input))
-        return F.interpolate(logits, size=input.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(super().forward(input), size=input.shape[2:], mode="bilinear", align_corners=False)
 
 
 @register_model

@@ -5,45 +5,25 @@ Howard et al. 2017, https://arxiv.org/abs/1704.04861, table 1.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct, DepthwiseSeparable
+from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 from eamlib.models.widths import scaled
 
 # (output channels, stride of the depthwise convolution), in the order of the paper's table.
-BLOCKS = (
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-    (512, 2),
-    *[(512, 1)] * 5,
-    (1024, 2),
-    (1024, 1),
-)
+BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Network):
     """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 16 · stem_stride."""
 
     def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int):
-        super().__init__()
-
-        def width(channels: int) -> int:
-            return max(8, scaled(channels, width_mult))
-
-        channels = width(32)
+        channels, *widths = (max(8, scaled(width, width_mult)) for width in (32, *(width for width, _ in BLOCKS)))
         layers = [ConvNormAct(3, channels, 3, stem_stride)]
-        for out_channels, stride in BLOCKS:
-            layers.append(DepthwiseSeparable(channels, width(out_channels), stride, conv=conv))
-            channels = width(out_channels)
-        self.features = nn.Sequential(*layers)
-        self.classifier = ClassifierHead(channels, num_classes)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+        for width, (_, stride) in zip(widths, BLOCKS, strict=True):
+            layers.append(DepthwiseSeparable(channels, width, stride, conv=conv))
+            channels = width
+        super().__init__(layers, ClassifierHead(channels, num_classes))
 
 
 @register_model

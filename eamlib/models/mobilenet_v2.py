@@ -5,11 +5,12 @@ Sandler et al. 2018, https://arxiv.org/abs/1801.04381, table 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct, Residual
+from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 from eamlib.models.widths import multiple_of_eight
 
@@ -23,14 +24,6 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-
-
-def schedule(width_mult: float, stem_stride: int) -> Iterator[tuple[int, int, int]]:
-    """(expansion, output channels, stride) of each block. Small images keep their size in the second stage too."""
-    for stage, (expansion, channels, blocks, stride) in enumerate(STAGES):
-        first = stem_stride if stage == 1 else stride
-        for block in range(blocks):
-            yield expansion, multiple_of_eight(channels, width_mult), 1 if block else first
 
 
 class InvertedResidual(Residual):
@@ -59,24 +52,35 @@ class InvertedResidual(Residual):
         super().__init__(in_channels, out_channels, stride, layers)
 
 
-class MobileNetV2(nn.Module):
-    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``."""
+class MobileNetV2(Network):
+    """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``, which keeps the size
+    in the second stage too.
 
-    def __init__(self, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int, expand_first: bool):
-        super().__init__()
+    Args:
+        block: what makes a block of (in_channels, out_channels, stride, expansion).
+        multiple: what the output channels of a block are rounded up to a multiple of.
+        last_conv: what makes the last 1 × 1 convolution.
+    """
+
+    def __init__(
+        self,
+        block: Callable[[int, int, int, int], nn.Module],
+        multiple: int,
+        last_conv: ConvBuilder,
+        num_classes: int,
+        width_mult: float,
+        stem_stride: int,
+    ):
         channels = multiple_of_eight(32, width_mult)
         layers = [ConvNormAct(3, channels, 3, stem_stride, activation=nn.ReLU6)]
-        for expansion, out_channels, stride in schedule(width_mult, stem_stride):
-            expand = expansion > 1 or expand_first
-            layers.append(InvertedResidual(channels, out_channels, stride, expansion, conv=conv, expand=expand))
-            channels = out_channels
+        for stage, (expansion, width, blocks, stride) in enumerate(STAGES):
+            out_channels = -(-multiple_of_eight(width, width_mult) // multiple) * multiple
+            for first in (stem_stride if stage == 1 else stride, *[1] * (blocks - 1)):
+                layers.append(block(channels, out_channels, first, expansion))
+                channels = out_channels
         last = multiple_of_eight(1280, max(1.0, width_mult))
-        layers.append(ConvNormAct(channels, last, 1, conv=conv, activation=nn.ReLU6))
-        self.features = nn.Sequential(*layers)
-        self.classifier = ClassifierHead(last, num_classes, dropout=0.2)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+        layers.append(ConvNormAct(channels, last, 1, conv=last_conv, activation=nn.ReLU6))
+        super().__init__(layers, ClassifierHead(last, num_classes, dropout=0.2))
 
 
 @register_model
@@ -93,4 +97,9 @@ def mobilenet_v2(
         >>> [f"{eamlib.cost(model).parameters:,}" for model in both]  # the first as torchvision's
         ['3,504,872', '3,505,960']
     """
-    return MobileNetV2(conv, num_classes, width_mult, stem_stride, expand_first)
+
+    def block(in_channels: int, out_channels: int, stride: int, expansion: int) -> InvertedResidual:
+        expand = expansion > 1 or expand_first
+        return InvertedResidual(in_channels, out_channels, stride, expansion, conv=conv, expand=expand)
+
+    return MobileNetV2(block, 1, conv, num_classes, width_mult, stem_stride)

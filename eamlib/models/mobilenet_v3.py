@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
 from eamlib.layers.attention import SqueezeExcitation
 from eamlib.layers.convolution import ConvBuilder, ConvNormAct, Residual
+from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 from eamlib.models.widths import multiple_of_eight
 
@@ -82,7 +83,7 @@ class Bneck(Residual):
         super().__init__(in_channels, out_channels, stride, layers)
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Network):
     """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 16 · stem_stride.
 
     Args:
@@ -93,20 +94,16 @@ class MobileNetV3(nn.Module):
     def __init__(
         self, rows: tuple, head: int, conv: ConvBuilder, num_classes: int, width_mult: float, stem_stride: int
     ):
-        super().__init__()
         channels = multiple_of_eight(16, width_mult)
         layers = [ConvNormAct(3, channels, 3, stem_stride, activation=HS, norm=_norm)]
         for kernel_size, hidden, out_channels, squeeze, activation, stride in rows:
             hidden, out_channels = multiple_of_eight(hidden, width_mult), multiple_of_eight(out_channels, width_mult)
-            block = Bneck(
-                channels, hidden, out_channels, kernel_size, stride, conv=conv, squeeze=squeeze, activation=activation
-            )
-            layers.append(block)
+            options = {"conv": conv, "squeeze": squeeze, "activation": activation}
+            layers.append(Bneck(channels, hidden, out_channels, kernel_size, stride, **options))
             channels = out_channels
         layers.append(ConvNormAct(channels, 6 * channels, 1, conv=conv, activation=HS, norm=_norm))
-        self.features = nn.Sequential(*layers)
         head = multiple_of_eight(head, width_mult)
-        self.classifier = nn.Sequential(
+        classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Linear(6 * channels, head),
@@ -114,9 +111,7 @@ class MobileNetV3(nn.Module):
             nn.Dropout(0.2),
             nn.Linear(head, num_classes),
         )
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+        super().__init__(layers, classifier)
 
 
 @register_model

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from eamlib._checks import one_of, positive_int, positive_number
+from eamlib.layers.geometry import conv2d_arguments
 from eamlib.layers.spec import conv_builder
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
@@ -59,13 +60,13 @@ def create_model(
         conv: one of :data:`eamlib.layers.CONVS`; None takes :func:`eamlib.models.own_conv`. The first convolution and
             the classifier stay static in every network (Ding et al. 2021, section 4.1.4).
         num_classes: length of the output.
-        width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 alone.
+        width_mult: multiplies every layer's channels; ``shufflenet_v2`` exists at 0.5, 1.0, 1.5 and 2.0 only.
         stem_stride: of the first convolution: 2 for images of 224 pixels, 1 for images of 32. Each network's own
             docstring says what else is then usual and done.
         in_channels: of the images, instead of 3.
         conv_options: reach the attention (``num_kernels``, ``reduction``, ``channels``, ``pool``, ``output_size``,
             ``hidden``, ``temperature``, ``seed``) and ``strategy``, or the DyNet convolution (``group_size``,
-            ``fuse``); and those that are an argument of the network alone (``mobilenet_v2``: ``expand_first``).
+            ``fuse``); or are arguments of one network (``mobilenet_v2``: ``expand_first``).
 
     Raises:
         ValueError: if a name or an option is unknown, or a number is out of its range.
@@ -103,15 +104,5 @@ def create_model(
 def _read_channels(model: nn.Module, in_channels: int) -> None:
     """Give a fresh network another first convolution, which is static in all of them."""
     name, stem = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
-    changed = nn.Conv2d(
-        in_channels,
-        stem.out_channels,
-        stem.kernel_size,
-        stem.stride,
-        stem.padding,
-        stem.dilation,
-        bias=stem.bias is not None,
-        device=stem.weight.device,
-        dtype=stem.weight.dtype,
-    )
-    model.set_submodule(name, changed)
+    _, *others = conv2d_arguments(stem)
+    model.set_submodule(name, nn.Conv2d(in_channels, *others, device=stem.weight.device, dtype=stem.weight.dtype))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.dynet import Chain, run_chains, share_predictor
+from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 from eamlib.models.widths import scaled
 
@@ -45,8 +46,8 @@ class BasicBlock(nn.Module):
         ]
 
     def forward(self, input: Tensor) -> Tensor:
-        coefficients = predicted(self.predictor, input)
-        return (self.layers(input, coefficients) + self.shortcut(input, coefficients)).relu()
+        output, carried = run_chains(self.predictor, input, self.layers, self.shortcut)
+        return (output + carried).relu()
 
 
 class Bottleneck(BasicBlock):
@@ -103,7 +104,7 @@ def resnet_features(
     return nn.Sequential(*layers), channels
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """``[B, 3, H, W] -> [B, num_classes]``; see :func:`resnet_features`."""
 
     def __init__(
@@ -116,12 +117,8 @@ class ResNet(nn.Module):
         *,
         halved: bool = False,
     ):
-        super().__init__()
-        self.features, channels = resnet_features(depth, conv, width_mult, stem_stride, halved=halved)
-        self.classifier = ClassifierHead(channels, num_classes)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+        features, channels = resnet_features(depth, conv, width_mult, stem_stride, halved=halved)
+        super().__init__(features, ClassifierHead(channels, num_classes))
 
 
 @register_model

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.layers.convolution import ClassifierHead, ConvBuilder, ConvNormAct
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.dynet import Chain, run_chains, share_predictor
+from eamlib.models.network import Network
 from eamlib.models.registry import register_model
 
 # Output channels of the three stages and of the last convolution, by width; the paper's table, which is no multiple.
@@ -47,36 +48,54 @@ class ShuffleUnit(nn.Module):
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. With stride 2 both branches read all channels and the kept one
     is convolved too (3 × 3 each channel, 1 × 1); with stride 1, C = O. Source: Ma et al. 2018, figure 3 (c, d).
+
+    Args:
+        conv: what makes the convolved branch.
+        kept_conv: what makes the convolutions of the kept one; None takes ``conv``.
+        parts: with stride 1, one of so many parts of the channels is convolved.
+        widens_last: whether the convolved branch keeps the width of its input until its last 1 × 1.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, *, conv: ConvBuilder):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        *,
+        conv: ConvBuilder,
+        kept_conv: ConvBuilder | None = None,
+        parts: int = 2,
+        widens_last: bool = False,
+    ):
         super().__init__()
-        half = out_channels // 2
-        self.splits = stride == 1
-        read = half if self.splits else in_channels
-        self.shortcut = (
-            Chain()
-            if self.splits
-            else Chain(
-                ConvNormAct(read, read, 3, stride, groups=read, conv=conv, activation=None),
-                ConvNormAct(read, half, 1, conv=conv),
-            )
-        )
+        made = out_channels // (parts if stride == 1 else 2)
+        read = made if stride == 1 else in_channels
+        width = read if widens_last else made
+        self.split = (in_channels - read, read) if stride == 1 else None
+        self.shortcut = Chain()
+        if stride != 1:
+            kept = kept_conv or conv
+            self.shortcut.append(ConvNormAct(read, read, 3, stride, groups=read, conv=kept, activation=None))
+            self.shortcut.append(ConvNormAct(read, made, 1, conv=kept))
         self.layers = Chain(
-            ConvNormAct(read, half, 1, conv=conv),
-            ConvNormAct(half, half, 3, stride, groups=half, conv=conv, activation=None),
-            ConvNormAct(half, half, 1, conv=conv),
+            ConvNormAct(read, width, 1, conv=conv),
+            ConvNormAct(width, width, 3, stride, groups=width, conv=conv, activation=None),
+            ConvNormAct(width, made, 1, conv=conv),
         )
         self.predictor = share_predictor(self, read)
+        # Runs as long as the convolved branch, so that the next unit's share comes from all of them.
+        self.runs = out_channels // made
 
     def forward(self, input: Tensor) -> Tensor:
-        left, right = input.chunk(2, dim=1) if self.splits else (input, input)
-        coefficients = predicted(self.predictor, right)
-        branches = self.shortcut(left, coefficients), self.layers(right, coefficients)
-        return channel_shuffle(torch.cat(branches, dim=1), 2)
+        if self.split is None:
+            branches = run_chains(self.predictor, input, self.shortcut, self.layers)
+        else:
+            kept, read = input.split(self.split, dim=1)
+            branches = kept, *run_chains(self.predictor, read, self.layers)
+        return channel_shuffle(torch.cat(branches, dim=1), self.runs)
 
 
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(Network):
     """``[B, 3, H, W] -> [B, num_classes]``. The map shrinks by 32, or by 8 with ``stem_stride=1``.
 
     Args:
@@ -94,7 +113,6 @@ class ShuffleNetV2(nn.Module):
         unit: Callable[..., nn.Module] = ShuffleUnit,
         last_conv: ConvBuilder | None = None,
     ):
-        super().__init__()
         *stages, last = stage_widths(width_mult)
         layers = [ConvNormAct(3, STEM, 3, stem_stride)]
         if stem_stride == 2:
@@ -105,11 +123,7 @@ class ShuffleNetV2(nn.Module):
                 layers.append(unit(channels, out_channels, stride=1 if block else 2, conv=conv))
                 channels = out_channels
         layers.append(ConvNormAct(channels, last, 1, conv=last_conv or conv))
-        self.features = nn.Sequential(*layers)
-        self.classifier = ClassifierHead(last, num_classes)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return self.classifier(self.features(input))
+        super().__init__(layers, ClassifierHead(last, num_classes))
 
 
 @register_model

@@ -33,7 +33,7 @@ def load_torchvision(model: nn.Module | str, state_dict: Mapping[str, Tensor]) -
     """Give ``model`` the weights of the torchvision network of the same architecture, and return it.
 
     Args:
-        model: a static network of this library; or torchvision's name of one (``"shufflenet_v2_x0_5"``, say), which
+        model: a static network of this library; or torchvision's name of one, such as ``"shufflenet_v2_x0_5"``, which
             makes it, with as many classes as the weights have.
         state_dict: the torchvision network's own, in its own order (a file that sorts its tensors by name has lost
             it, and is refused). An auxiliary head of a segmentation network is left out.

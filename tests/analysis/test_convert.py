@@ -52,26 +52,23 @@ def from_timm(name):
     return pytest.importorskip("timm").create_model(name, pretrained=False)
 
 
-# How many convolutions are neither the stem nor in a squeeze-and-excitation.
+# How many convolutions are neither the stem nor in a squeeze-and-excitation. Slow, for these are whole networks: no
+# other test converts what somebody else has written.
 NETWORKS = [
-    (from_torchvision, "resnet18", 19),
-    (from_torchvision, "mobilenet_v2", 51),
     (from_torchvision, "mobilenet_v3_small", 33),
     (from_torchvision, "shufflenet_v2_x0_5", 55),
     (from_timm, "mobilenetv3_small_050", 34),  # one more than torchvision's, whose classifier is linear
     (from_timm, "resnet10t", 13),
-    (from_timm, "regnety_002", 43),
 ]
 
 
 @pytest.mark.parametrize(("make", "name", "converted"), NETWORKS)
-@pytest.mark.parametrize("conv", ["dynamic", "eam-rcr", "eam-cgr"])
 @torch.no_grad()
-def test_a_converted_network_answers_as_before(make, name, converted, conv):
+def test_a_converted_network_answers_as_before(make, name, converted):
     torch.manual_seed(0)
     model, images = randomised(make(name))
     before = copy.deepcopy(model.state_dict())
-    result = convert(model, conv)
+    result = convert(model)
     expected = model(images)
     # Some of these random networks answer in thousandths: what counts is the error beside the largest logit.
     scale = expected.abs().max()
@@ -90,7 +87,7 @@ def test_a_converted_network_answers_as_before(make, name, converted, conv):
         {"padding": (2, 1), "dilation": (1, 2), "dtype": torch.double},
     ],
 )
-@pytest.mark.parametrize("conv", ["dynamic", "eam-stride"])
+@pytest.mark.parametrize("conv", ["dynamic", "eam-stride", "eam-cgr"])
 def test_every_convolution_keeps_its_shape(options, conv):
     layer = nn.Conv2d(8, 12, (3, 5), **options)
     result = convert(layer, conv, num_kernels=3)
@@ -125,23 +122,13 @@ def test_a_module_used_twice_is_converted_once():
 def test_flags_and_modes_are_kept():
     model = small().train()
     model[2].eval().requires_grad_(False)
+    model[3].eval()
     model[4].bias.requires_grad_(False)
     result = convert(model)
-    assert [result[i].training for i in (2, 4)] == [False, True]
+    assert [{part.training for part in layer.modules()} for layer in result[2:6]] == [{False}, {False}, {True}, {True}]
     assert [result[i].weight.requires_grad for i in (2, 4)] == [False, True]
     assert [result[i].bias.requires_grad for i in (2, 4)] == [False, False]
     assert all(p.requires_grad for i in (2, 4) for p in result[i].attention.parameters())
-
-
-def test_every_module_keeps_its_mode():
-    model = from_torchvision("mobilenet_v3_small")
-    for index, module in enumerate(model.modules()):
-        module.training = index % 3 == 0
-    result = convert(model)
-    for name, module in model.named_modules():
-        assert {part.training for part in result.get_submodule(name).modules()} >= {module.training}
-        if isinstance(result.get_submodule(name), DynamicConv2d):
-            assert {part.training for part in result.get_submodule(name).modules()} == {module.training}
 
 
 class Tied(nn.Module):
@@ -157,54 +144,40 @@ class Tied(nn.Module):
         return self.second(self.first(x).relu())
 
 
-def one_weight(model):
-    model.second.weight = model.first.weight
+def sharing(*names):
+    def tie(model):
+        for name in names:
+            setattr(model.second, name, getattr(model.first, name))
+
+    return tie
 
 
-def one_bias(model):
-    model.second.bias = model.first.bias
-
-
-def one_bias_and_weight(model):
-    one_bias(model)
-    one_weight(model)
-
-
-@pytest.mark.parametrize("tie", [one_weight, one_bias, one_bias_and_weight])
-def test_layers_that_share_a_weight_share_its_kernels(tie):
+@pytest.mark.parametrize("names", [("weight",), ("bias",), ("weight", "bias")])
+def test_layers_that_share_a_weight_share_its_kernels(names):
     torch.manual_seed(0)
-    model = Tied(tie)
+    model = Tied(sharing(*names))
     images = torch.randn(4, 8, 5, 5)
     result = convert(model)
     torch.testing.assert_close(result(images), model(images))
     for own in ("weight", "bias"):
-        tied = getattr(model.first, own) is getattr(model.second, own)
-        assert (getattr(result.first, own) is getattr(result.second, own)) == tied
+        assert (getattr(result.first, own) is getattr(result.second, own)) == (own in names)
         assert getattr(result.first, own) is not getattr(model.first, own)
     assert result.first.attention is not result.second.attention
     # A step of training moves both, and by the gradients of both.
     result(images).square().sum().backward()
     torch.optim.SGD(result.parameters(), lr=1e-3).step()
-    again = convert(Tied(tie))
+    again = convert(Tied(sharing(*names)))
     again.load_state_dict(result.state_dict())
     torch.testing.assert_close(again(images), result(images))
-
-
-def with_a_linear_layer(model):
-    model.linear.bias = model.first.bias
-
-
-def with_a_parameter(model):
-    model.register_parameter("copy", model.first.weight)
 
 
 @pytest.mark.parametrize(
     ("tie", "where", "other"),
     [
-        (one_weight, lambda name, layer: name == "first", "second.weight"),
-        (one_weight, lambda name, layer: name == "second", "first.weight"),
-        (with_a_linear_layer, None, "linear.bias"),
-        (with_a_parameter, None, "copy"),
+        (sharing("weight"), lambda name, layer: name == "first", "second.weight"),
+        (sharing("weight"), lambda name, layer: name == "second", "first.weight"),
+        (lambda model: setattr(model.linear, "bias", model.first.bias), None, "linear.bias"),
+        (lambda model: model.register_parameter("copy", model.first.weight), None, "copy"),
     ],
 )
 def test_a_tie_with_what_stays_static_is_refused(tie, where, other):
@@ -412,10 +385,9 @@ def test_training_parts_the_kernels(conv):
         assert torch.pdist(layer.weight.detach().flatten(1)).min() > 1e-5
 
 
-@pytest.mark.parametrize(("make", "name"), [(from_torchvision, "mobilenet_v3_small"), (from_torchvision, "resnet18")])
-def test_freezing_gives_the_converted_weights_back(make, name):
+def test_freezing_gives_the_converted_weights_back():
     torch.manual_seed(0)
-    model, images = randomised(make(name))
+    model, images = randomised(from_torchvision("mobilenet_v3_small"))
     frozen = freeze(convert(model, num_kernels=3), [images])
     assert frozen.images == 2 and frozen.accuracy_before is None and frozen.accuracy_after is None
     before, after = model.state_dict(), frozen.model.state_dict()
@@ -482,7 +454,7 @@ def test_one_attention_of_two_layers_answers_for_each():
 @pytest.mark.parametrize("name", ["dy_mobile", "dy_resnet18", "dy_shuffle", "mobilenet_v1"])
 def test_dynet_freezes_to_its_static_twin(name):
     torch.manual_seed(0)
-    options = {"num_classes": 4, "width_mult": 0.5, "stem_stride": 1}
+    options = {"num_classes": 4, "width_mult": 0.5 if name == "dy_shuffle" else 0.25, "stem_stride": 1}
     model = create_model(name, "dynet", group_size=2, **options)
     static = create_model(name, "static", **options)
     image = torch.randn(1, 3, 32, 32)

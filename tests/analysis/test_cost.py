@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
-from eamlib import cost, create_model, list_models
+from eamlib import cost, create_model
 from eamlib.functional import dynamic_conv2d
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, KernelAttention
 
@@ -61,7 +61,7 @@ def as_priced(name, conv):
 
 
 @pytest.mark.parametrize("conv", ["static", "dynamic", "dynet"])
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v3_small", "shufflenet_v2", "dy_mobile", "fcn_resnet18"])
 @torch.no_grad()
 def test_the_products_are_those_that_torch_counts(name, conv):
     model = as_priced(name, conv)
@@ -97,20 +97,14 @@ def test_the_flops_are_those_that_fvcore_counts(name, conv):
 
 
 @pytest.mark.parametrize(
-    ("name", "width_mult", "millions"),
-    [
-        # Multiply-adds of the convolutions and the last linear layer, 1000 classes, 3 × 224 × 224.
-        ("mobilenet_v2", 1.0, 300.8),
-        ("shufflenet_v2", 1.0, 144.9),
-        ("resnet18", 1.0, 1814.1),
-        ("resnet50", 1.0, 4089.2),
-    ],
+    ("name", "millions"),
+    # Multiply-adds at 3 × 224 × 224 with 1000 classes.
+    [("mobilenet_v2", 300.8), ("shufflenet_v2", 144.9), ("resnet18", 1814.1), ("resnet50", 4089.2)],
 )
-def test_multiply_adds_are_the_published_ones(name, width_mult, millions):
+def test_multiply_adds_are_the_published_ones(name, millions):
     with torch.device("meta"):
-        model = create_model(name, width_mult=width_mult)
-    linear = sum(m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear))
-    assert round((cost(model).by_part["convolution"] + linear) / 1e6, 1) == millions
+        model = create_model(name)
+    assert round(sum(cost(model).multiply_adds.values()) / 1e6, 1) == millions
 
 
 def test_the_dilated_fcn_costs_311_gflops():
@@ -128,17 +122,13 @@ def test_mixing_the_kernels_of_dynet_costs_the_same_whatever_the_map(kernel_size
     assert large["convolution"] == 4 * small["convolution"]
 
 
-@pytest.mark.parametrize("conv", ["static", "dynamic", "eam-rcr", "dynet"])
+@pytest.mark.parametrize("conv", ["eam-rcr", "dynet"])
 def test_a_network_without_numbers_costs_the_same(conv):
     with torch.device("meta"):
         model = create_model("mobilenet_v1", conv, width_mult=0.25, num_classes=5)
     priced = cost(model, (3, 64, 64))
     assert priced == cost(create_model("mobilenet_v1", conv, width_mult=0.25, num_classes=5), (3, 64, 64))
     assert all(parameter.is_meta for parameter in model.parameters())
-
-
-def test_attention_alone_is_attention():
-    assert cost(KernelAttention(8), (8, 4, 4)).by_part["attention"] > 0
 
 
 class Called(nn.Module):
@@ -156,33 +146,18 @@ class Called(nn.Module):
 
 # --- Networks of others ---
 
-# Of each family one; those that segment come with the second head that their weights have.
+# Slow, for these are whole networks: counts of others to hold ours against. One for each way to be built: in groups,
+# concatenated, gated, attended, with heads that do not run; and one that segments, with the second head of its weights.
 PUBLISHED = {
-    "alexnet": {},
     "convnext_tiny": {},
     "deeplabv3_mobilenet_v3_large": {"aux_loss": True, "weights_backbone": None},
     "densenet121": {},
-    "efficientnet_b0": {},
-    "fcn_resnet50": {"aux_loss": True, "weights_backbone": None},
     "googlenet": {"init_weights": False},
-    "inception_v3": {"init_weights": False},
-    "lraspp_mobilenet_v3_large": {"weights_backbone": None},
     "maxvit_t": {},
-    "mnasnet1_0": {},
-    "mobilenet_v2": {},
-    "mobilenet_v3_large": {},
     "regnet_y_400mf": {},
-    "resnet18": {},
-    "resnet50": {},
-    "resnext50_32x4d": {},
     "shufflenet_v2_x1_0": {},
-    "squeezenet1_0": {},
-    "swin_t": {},
     "swin_v2_t": {},
-    "vgg11_bn": {},
     "vit_b_16": {},
-    "vit_b_32": {},
-    "wide_resnet50_2": {},
 }
 
 
@@ -208,23 +183,7 @@ def test_a_detector_is_counted_but_for_what_is_torchvisions_own():
     assert sum(counted.multiply_adds.values()) / 1e9 == pytest.approx(published, abs=0.00051)
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_timms_vision_transformer_costs_what_torchvisions_does(fused):
-    timm = pytest.importorskip("timm")
-    before = timm.layers.use_fused_attn()
-    timm.layers.set_fused_attn(fused)
-    try:
-        with torch.device("meta"):
-            model = timm.create_model("vit_base_patch16_224")
-    finally:
-        timm.layers.set_fused_attn(bool(before))
-    assert round(sum(cost(model).multiply_adds.values()) / 1e9, 3) == 17.564
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["coatnet_0_rw_224", "eva02_tiny_patch14_224", "levit_128s", "mobilevit_s", "nfnet_l0", "xcit_nano_12_p16_224"],
-)
+@pytest.mark.parametrize("name", ["coatnet_0_rw_224", "eva02_tiny_patch14_224", "levit_128s", "xcit_nano_12_p16_224"])
 @torch.no_grad()
 def test_timms_networks_cost_what_torch_counts(name):
     timm = pytest.importorskip("timm")
@@ -540,22 +499,13 @@ def test_wrapped_or_compiled_it_costs_the_same(wrap):
 # --- Whatever the network is, and is left as ---
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("conv", ["static", "dynamic", "eam-rcr", "dynet"])
+@pytest.mark.parametrize(("conv", "dtype"), [("eam-rcr", torch.float16), ("dynet", torch.bfloat16)])
 def test_another_precision_costs_the_same(conv, dtype):
     model = create_model("mobilenet_v1", conv, width_mult=0.25, num_classes=5)
     assert cost(model.to(dtype), (3, 32, 32)) == cost(model.float(), (3, 32, 32))
 
 
-@pytest.mark.parametrize(
-    "wrapped",
-    [
-        lambda y: {"out": y, "aux": None},
-        lambda y: (y, [y, {"again": y}]),
-        lambda y: None,
-        lambda y: 3,
-    ],
-)
+@pytest.mark.parametrize("wrapped", [lambda y: {"out": y, "aux": None}, lambda y: (y, [y, {"again": y}]), lambda y: 3])
 def test_the_output_may_be_anything(wrapped):
     conv = nn.Conv2d(3, 8, 1)
     assert cost(Called(lambda m, x: wrapped(m.conv(x)), conv=conv), (3, 4, 4)) == cost(conv, (3, 4, 4))
@@ -688,21 +638,7 @@ def test_what_runs_in_between_is_counted_by_itself():
 # --- Bad input ---
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        224,
-        None,
-        "224",
-        (3, 224),
-        (3, 0, 224),
-        (3, 22.4, 224),
-        (3, True, 224),
-        (1, 3, 224, 224),
-        torch.ones(3),
-        {3, 224},
-    ],
-)
+@pytest.mark.parametrize("size", [224, None, "224", (3, 224), (3, 0, 224), (3, 22.4, 224), (3, True, 224), {3, 224}])
 def test_bad_input_size_is_named(size):
     message = f"input_size = {size!r} must be (channels, height, width), three integers of at least 1."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -8,7 +8,7 @@ from eamlib import cost, create_model
 from eamlib.book.dy_shuffle import READINGS, Reading, reading_table
 from eamlib.layers import ConvNormAct, conv_builder
 from eamlib.layers.convolution import static_conv
-from eamlib.layers.dynet import Chain, predicted, share_predictor
+from eamlib.layers.dynet import Chain, share_predictor
 from eamlib.models.shufflenet_v2 import ShuffleNetV2
 from eamlib.papers.dynet import COUNT_ROWS, CUT_ROWS
 
@@ -41,7 +41,8 @@ class Unit(nn.Module):
 
     def forward(self, input):
         left, right = input.split(self.split, dim=1) if self.split else (input, input)
-        output = self.layers(right, predicted(self.predictor, input if self.whole else right))
+        predicted = self.predictor(input if self.whole else right)
+        output = self.layers(right, iter(predicted))
         return torch.cat((self.shortcut(left), output), dim=1)
 
 

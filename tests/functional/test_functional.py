@@ -27,8 +27,8 @@ def operands(groups=1, kernels=3, batch=4, bias=True):
     }
 
 
-def skip_if_not_compiled(strategy, given):
-    if strategy == "tiled" and (reason := tiled.why_not(given["input"])):
+def skip_if_not_compiled(strategy):
+    if strategy == "tiled" and (reason := tiled.why_not(torch.zeros(1))):
         pytest.skip(f"tiled: {reason}")
 
 
@@ -75,6 +75,7 @@ def convolutions(draw):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(drawn=convolutions())
 def test_every_way_equals_the_loop_forward_and_backward(strategy, drawn):
+    skip_if_not_compiled(strategy)
     generator = torch.Generator().manual_seed(1)
 
     def leaf(*shape):
@@ -92,8 +93,6 @@ def test_every_way_equals_the_loop_forward_and_backward(strategy, drawn):
         with pytest.raises(ValueError, match=f"strategy = '{strategy}' cannot run .* groups = "):
             dynamic_conv2d(**leaves, strategy=strategy, **drawn["options"])
         return
-    if strategy == "tiled" and tiled.why_not(leaves["input"]):
-        return
     with warnings.catch_warnings():  # PyTorch's own remark on padding an even kernel
         warnings.filterwarnings("ignore", "Using padding='same'")
         if batch == 0:
@@ -107,16 +106,16 @@ def test_every_way_equals_the_loop_forward_and_backward(strategy, drawn):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("strategy", "groups"), WAYS_AND_GROUPS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize(
+    ("strategy", "groups", "dtype", "tolerance"),
+    [(*way, torch.float32, 1e-5) for way in WAYS_AND_GROUPS]
+    + [(*way, torch.bfloat16, 0.05) for way in WAYS_AND_GROUPS if way[0] != "tiled"],
+)
 def test_short_numbers_stay_close_to_double(strategy, groups, dtype, tolerance):
     # Relative to the largest number of each result; bfloat16 has 8 bits of mantissa, and sums of 18 products here.
     exact = operands(groups)
     short = {name: tensor.detach().to(dtype).requires_grad_() for name, tensor in exact.items()}
-    if strategy == "tiled" and dtype == torch.bfloat16:
-        assert "float32 and float64" in tiled.why_not(short["input"])
-        return
-    skip_if_not_compiled(strategy, short)
+    skip_if_not_compiled(strategy)
     options = {"groups": groups, "padding": 1}
     for found, expected in zip(
         with_gradients(strategy, short, options), with_gradients("loop", exact, options), strict=True
@@ -127,9 +126,9 @@ def test_short_numbers_stay_close_to_double(strategy, groups, dtype, tolerance):
 
 @pytest.mark.parametrize("strategy", [*WAYS, "auto"])
 def test_attention_alone_or_weight_alone_may_learn(strategy):
+    skip_if_not_compiled(strategy)
     for learner in ("input", "weight", "attention"):
         leaves = {name: tensor.detach() for name, tensor in operands(bias=False).items() if tensor is not None}
-        skip_if_not_compiled(strategy, leaves)
         leaves[learner].requires_grad_()
         found, expected = (
             torch.autograd.grad(dynamic_conv2d(**leaves, strategy=way).square().sum(), leaves[learner])
@@ -147,8 +146,8 @@ def test_one_kernel_with_attention_one_is_a_plain_convolution():
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_sample_gets_its_own_kernel(strategy):
+    skip_if_not_compiled(strategy)
     given = operands()
-    skip_if_not_compiled(strategy, given)
     given["attention"] = torch.eye(3, dtype=torch.double)[[0, 1, 2, 0]]
     output = dynamic_conv2d(**given, strategy=strategy)
     for sample, kernel in enumerate((0, 1, 2, 0)):
@@ -181,7 +180,7 @@ def test_auto_takes_what_is_predicted_and_can_run(monkeypatch):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_tiled_leaves_the_channels_where_they_lie(kernel_size, groups, channels_last):
     input = torch.randn(2, 9, 6, 5)
-    skip_if_not_compiled("tiled", {"input": input})
+    skip_if_not_compiled("tiled")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     weight = torch.randn(4, 9, 9 // groups, kernel_size, kernel_size)
     output = dynamic_conv2d(
@@ -219,22 +218,16 @@ def test_bad_input_is_named(wrong, message):
         dynamic_conv2d(**(operands() | wrong))
 
 
-@pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # C that was given a size of 0 ended Python
     ("name", "axis"), [("input", 1), ("input", 2), ("input", 3), *(("weight", a) for a in range(5))]
 )
-def test_a_size_of_zero_is_named_whatever_the_way(name, axis, strategy):
+def test_a_size_of_zero_is_named(name, axis):
     given = operands()
     shape = list(given[name].shape)
     shape[axis] = 0
     given[name] = torch.zeros(shape, dtype=torch.double)
     with pytest.raises(ValueError, match=rf"{name} has shape \[.*0.*\]; allowed"):
-        dynamic_conv2d(**given, strategy=strategy)
-
-
-def test_a_weight_without_outputs_does_not_kill_python():
-    with pytest.raises(ValueError, match=r"weight has shape \[3, 0, 8, 1, 1\]"):
-        dynamic_conv2d(torch.randn(2, 8, 4, 4), torch.randn(3, 0, 8, 1, 1), torch.rand(2, 3))
+        dynamic_conv2d(**given)
 
 
 def test_autocast_leaves_float64_alone_and_mixed_devices_are_named():

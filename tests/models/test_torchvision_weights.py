@@ -24,6 +24,7 @@ def reference(name, **options):
     return model.eval()
 
 
+# Slow, for ten whole networks run twice: the one test that ours have torchvision's layers, in its order.
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_the_same_weights_give_the_same_outputs(name):

@@ -75,6 +75,7 @@ class InMemory:
 
     def __init__(self, dataset: ImageSet, device: torch.device, augment: Callable | None, process: int, processes: int):
         self.images, self.labels = dataset.images.to(device), dataset.labels.to(device)
+        self.shape = self.images.shape[1:]
         self.device, self.augment, self.process, self.processes = device, augment, process, processes
 
     def __len__(self) -> int:
@@ -102,7 +103,8 @@ class InMemory:
 class OnDisk:
     """Reads a set that stays on disk; it is decoded, cropped and mirrored by processes of their own."""
 
-    at_once = 128  # of 224 × 224 pixels
+    at_once = 128  # images
+    shape = (3, 224, 224)
 
     def __init__(self, dataset: ImageFolderSet, device: torch.device, workers: int, process: int, processes: int):
         self.dataset, self.device, self.workers = dataset, device, workers

@@ -13,7 +13,7 @@ from eamlib._checks import number_between, one_of, positive_int, positive_number
 
 TEMPERATURE_FALLS = 0.1  # the share of all steps that it takes
 SCHEDULES = ("cosine", "constant")
-PRECISIONS = ("float32", "bf16", "fp16")
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,10 @@ class Recipe:
             start, end, way = self.learning_rate, self.learning_rate / 25 / 1e4, (step - top) / (steps - 1 - top)
         return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
-    def temperature_at(self, step: int, steps: int) -> float:
-        """From ``temperature`` to 1 along a line."""
+    def temperature_at(self, step: int, steps: int) -> float | None:
+        """From ``temperature`` to 1 along a line; None if there is none."""
+        if self.temperature is None:
+            return None
         return 1 + (self.temperature - 1) * max(0.0, 1 - step / (TEMPERATURE_FALLS * steps))
 
     def ema_at(self, step: int) -> float:

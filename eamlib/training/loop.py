@@ -1,4 +1,4 @@
-"""A training loop to read from top to bottom: batches on the device, SGD, and after every epoch a checkpoint."""
+"""A training loop to read from top to bottom: batches on the device, SGD, and a checkpoint after every epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,9 @@ from eamlib.training.run import Run, described
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-LOOK_EVERY = 50  # steps: a look at a number makes the CPU wait for the GPU
-
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch. Call it before the network is made: its weights are drawn then.
+    """Seed Python, NumPy and PyTorch. Call it before the network is made, which is when its weights are drawn.
 
     Example:
         >>> seed_everything(0)
@@ -52,10 +50,10 @@ def seed_everything(seed: int) -> None:
 
 
 def pick_device(device: torch.device | str | None = None) -> torch.device:
-    """The device asked for; without one, CUDA where there is one and else the CPU.
+    """The device asked for; without one, CUDA if there is a GPU and else the CPU.
 
     Raises:
-        ValueError: if torch knows no such device, or it asks for CUDA and there is none.
+        ValueError: if torch knows no such device, or CUDA is asked for and there is none.
 
     Example:
         >>> pick_device("cpu")
@@ -188,28 +186,27 @@ def fit(
         generators={"order": order, "augment": draws},
         writes=place.process == 0,
     )
-    with closing(run), lost_workers_named(run.kept), _ends_explained(run):
-        run.resume()
-        with _bar(run, len(train), recipe, shown=progress and place.process == 0) as bar:
-            for epoch in range(len(run.history) + 1, recipe.epochs + 1):
-                start = time.perf_counter()
-                _train_mode(model, frozen)
-                batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
-                images = (
-                    (normalize(pixels, mean, std).to(memory_format=layout), labels)
-                    for pixels, labels in images_of_train.read(batches, draws)
-                )
-                line = {"epoch": epoch} | train_one_epoch(
-                    network, batches, images, optimizer, scaler, recipe, place, average, epoch, bar
-                )
-                _share_buffers(model, average, place)
-                known = _right_answers(model if average is None else average, images_of_test, mean, std)
-                line["test_accuracy"] = 100 * int(place.total(known.sum())) / len(test)
-                line["seconds"] = time.perf_counter() - start
-                run.record(line)
-                if after_epoch is not None:
-                    after_epoch(line)
-                bar.set_postfix(test=f"{line['test_accuracy']:.1f} %")
+    shown = progress and place.process == 0
+    with lost_workers_named(run.kept), run.resumed(), _ends_explained(run), _bar(run, len(train), recipe, shown) as bar:
+        for epoch in range(len(run.history) + 1, recipe.epochs + 1):
+            start = time.perf_counter()
+            _train_mode(model, frozen)
+            batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
+            images = (
+                (normalize(pixels, mean, std).to(memory_format=layout), labels)
+                for pixels, labels in images_of_train.read(batches, draws)
+            )
+            line = {"epoch": epoch} | train_one_epoch(
+                network, batches, images, optimizer, scaler, recipe, place, average, epoch, bar
+            )
+            _share_buffers(model, average, place)
+            known = _right_answers(model if average is None else average, images_of_test, mean, std)
+            line["test_accuracy"] = 100 * int(place.total(known.sum())) / len(test)
+            line["seconds"] = time.perf_counter() - start
+            run.record(line)
+            if after_epoch is not None:
+                after_epoch(line)
+            bar.set_postfix(test=f"{line['test_accuracy']:.1f} %")
     if average is not None:
         model.load_state_dict(average.state_dict())
     return run.history
@@ -227,54 +224,54 @@ def train_one_epoch(
     epoch: int,
     bar: tqdm,
 ) -> dict[str, float]:
-    """One step per batch; ``images`` yields this process's part of each, with its labels."""
+    """Take a step per batch; ``images`` yields this process's part of each batch, normalised, and its labels."""
     count, steps = sum(map(len, batches)), recipe.epochs * len(batches)
     losses, right = torch.zeros(len(batches), device=place.device), torch.tensor(0, device=place.device)
     dtype = PRECISIONS[recipe.precision]
-    for i, (pixels, labels) in enumerate(images):
-        step = (epoch - 1) * len(batches) + i
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(step, steps)
-        temperature = recipe.temperature_at(step, steps)
-        if temperature != recipe.temperature_at(step - 1, steps):
-            set_temperature(network, temperature)
-        for part, (x, y) in enumerate(parts(pixels, labels, recipe.accumulate), start=1):
-            with place.apart(network, part < recipe.accumulate):
-                with torch.autocast(place.device.type, dtype, enabled=dtype != torch.float32):
-                    logits = network(x)
-                loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing, reduction="sum")
-                loss = loss / len(batches[i])
-                scaler.scale(loss * place.processes).backward()  # gradients come as the mean over processes
-            losses[i] += loss.detach()
-            right += (logits.argmax(1) == y).sum()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        if average is not None:
-            _follow(average, network, recipe.ema_at(step))
-        bar.update()
-        if i % LOOK_EVERY == LOOK_EVERY - 1 or i == len(batches) - 1:
-            unseen = place.total(losses[i - i % LOOK_EVERY : i + 1])
-            if len(bad := (~unseen.isfinite()).nonzero()):
-                step += int(bad[0]) + 1 - len(unseen)
-                raise _diverged(recipe, step, steps, f"it is {unseen[bad[0]].item()}.")
-    if not all(parameter.isfinite().all() for parameter in network.parameters()):
-        raise _diverged(recipe, step, steps, "the step left weights that are not finite.")
+    look_every = 50 if place.device.type == "cuda" else 1  # a look at a number makes the CPU wait for the GPU
+    try:
+        for i, (pixels, labels) in enumerate(images):
+            step = (epoch - 1) * len(batches) + i
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(step, steps)
+            temperature = recipe.temperature_at(step, steps)
+            if temperature != recipe.temperature_at(step - 1, steps):
+                set_temperature(network, temperature)
+            for part, (x, y) in enumerate(parts(pixels, labels, recipe.accumulate), start=1):
+                with place.apart(network, part < recipe.accumulate):
+                    with torch.autocast(place.device.type, dtype, enabled=dtype != torch.float32):
+                        logits = network(x)
+                    loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing, reduction="sum")
+                    loss = loss / len(batches[i])
+                    scaler.scale(loss * place.processes).backward()  # gradients come as the mean over processes
+                losses[i] += loss.detach()
+                right += (logits.argmax(1) == y).sum()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            if average is not None:
+                _follow(average, network, recipe.ema_at(step))
+            bar.update()
+            if (i + 1) % look_every == 0 or i + 1 == len(batches):
+                unseen = place.total(losses[i - i % look_every : i + 1])
+                if len(bad := (~unseen.isfinite()).nonzero()):
+                    step += int(bad[0]) + 1 - len(unseen)
+                    raise FloatingPointError(f"it is {unseen[bad[0]].item()}.")
+        if not all(parameter.isfinite().all() for parameter in network.parameters()):
+            raise FloatingPointError("the step left weights that are not finite.")
+    except FloatingPointError as error:  # a layer's, perhaps
+        raise FloatingPointError(
+            f"the loss is no longer finite in epoch {epoch}, at step {step + 1} of {steps} and learning rate "
+            f"{recipe.learning_rate_at(step, steps):.3g}: {error} learning_rate = {recipe.learning_rate} is likely too "
+            "high."
+        ) from error
     mean = sum(loss * len(batch) for loss, batch in zip(losses.tolist(), batches, strict=True)) / count
     return {"loss": mean, "train_accuracy": 100 * int(place.total(right)) / count}
 
 
-def _diverged(recipe: Recipe, step: int, steps: int, what: str) -> FloatingPointError:
-    return FloatingPointError(
-        f"the loss is no longer finite in epoch {step * recipe.epochs // steps + 1}, at step {step + 1} of {steps} and "
-        f"learning rate {recipe.learning_rate_at(step, steps):.3g}: {what} learning_rate = {recipe.learning_rate} is "
-        "likely too high."
-    )
-
-
 @contextmanager
 def _ends_explained(run: Run) -> Iterator[None]:
-    """Say behind what ends a run before its time what is kept."""
+    """Add what is kept to the message of an error that ends a run, or of Ctrl-C."""
     try:
         yield
     except FloatingPointError as error:
@@ -296,7 +293,7 @@ def _train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
 
 
 def _check_trainable(model: nn.Module, frozen: list[nn.Module], train: InMemory | OnDisk, recipe: Recipe) -> None:
-    """Raise a ``ValueError`` for what would do nothing, or fail in the last batch of an epoch."""
+    """Raise a ``ValueError`` if training would change nothing, or fail in the last batch of an epoch."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model = {type(model).__name__} has no parameter that requires a gradient: all are frozen.")
     last = len(train) % recipe.batch_size or recipe.batch_size
@@ -333,11 +330,11 @@ def evaluate(
 
     Args:
         mean, std: pixel statistics of the training set, from :func:`pixel_statistics`; None takes ``dataset``'s own.
-        batch_size: images run at once; None takes 512, of a set on disk 128.
-        workers: of a set on disk, as in :func:`fit`.
+        batch_size: images run at once; None takes 512, or 128 for a set on disk.
+        workers: for a set on disk, as in :func:`fit`.
 
     Raises:
-        ValueError: if a value is out of its range; with its path, if an image on disk is truncated or none.
+        ValueError: if a value is out of its range; with its path, if an image on disk is damaged.
         ChildProcessError: as in :func:`fit`.
 
     Example:
@@ -360,9 +357,9 @@ def right_answers(
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Tensor:
-    """Which images a network knows: bool, ``[N]``, on the CPU, in the order of the set.
+    """Which images a network classifies correctly: bool, ``[N]``, on the CPU, in the order of the set.
 
-    Args and errors are those of :func:`evaluate`, which counts them.
+    Arguments and errors are those of :func:`evaluate`, which counts them.
 
     Example:
         >>> test = eamlib.data.load("digits", train=False)
@@ -382,9 +379,9 @@ def right_answers(
 
 
 def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, of pixels scaled to [0, 1]: two tensors ``[C, 1, 1]``.
+    """Mean and standard deviation of each channel, for pixels scaled to [0, 1]: two tensors ``[C, 1, 1]``.
 
-    Of a set in memory over all its images; of one on disk those usual for ImageNet.
+    A set in memory is measured as a whole; a set on disk takes the statistics usual for ImageNet.
 
     Example:
         >>> mean, std = pixel_statistics(eamlib.data.load("digits"))
@@ -406,7 +403,7 @@ def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 ``[B, C, H, W]`` to float with the statistics of the training set taken out.
+    """uint8 ``[B, C, H, W]`` to float, less the mean and divided by the standard deviation of the training set.
 
     Example:
         >>> digits = eamlib.data.load("digits")

@@ -14,7 +14,7 @@ from eamlib.training import evaluate
 from eamlib.training.batches import feed, lost_workers_named, parts
 
 pytest.importorskip("torchvision")
-pytest.importorskip("accelerate")
+pytest.importorskip("tqdm")
 
 CPU = torch.device("cpu")
 

@@ -20,7 +20,7 @@ from eamlib.training import checkpoint, pixel_statistics, seed_everything
 from eamlib.training import loading as _loading
 from eamlib.training.lock import Busy
 
-pytest.importorskip("accelerate")
+pytest.importorskip("tqdm")
 
 FINAL = tiny.EVERYTHING["epochs"]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import tiny
 
-pytest.importorskip("accelerate")
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 pytest.importorskip("tqdm")

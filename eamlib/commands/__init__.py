@@ -20,10 +20,7 @@ SHARED = {
     "--device": {"text": "cpu, cuda, … (default: CUDA where there is one)"},
     "--json": {"text": "write a record, too, into a new file", "metavar": "FILE"},
     "--work": {"text": "the folder of checkpoints", "default": "runs", "metavar": "DIR"},
-    "--compile": {
-        "text": "compile the network first, which takes minutes; then a step is faster",
-        "action": "store_true",
-    },
+    "--compile": {"text": "compile the network first: minutes, then faster steps", "action": "store_true"},
     "--channels-last": {"text": "the memory layout that GPUs like with bf16 and fp16", "action": "store_true"},
     "--workers": {"text": "processes that decode images on disk (default: one per core, at most 16)", "type": int},
 }
@@ -53,7 +50,7 @@ def of_recipe(parser: ArgumentParser, *names: str, **texts: str) -> None:
     said = dict(re.findall(r"^    (\w+): (.+?)\.\s", docstring, re.MULTILINE | re.DOTALL))
     for name in (*names, *texts):
         field = RECIPE[name]
-        kind = {"int": int, "float": float, "str": str}[field.type.removesuffix(" | None")]
+        kind = {"int": int, "float": float, "str": str}[field.type.removesuffix(" | None")]  # not yet evaluated
         default = None if field.default is MISSING else field.default
         option(parser, f"--{name.replace('_', '-')}", (said | texts).get(name, ""), default, type=kind)
 

@@ -23,7 +23,7 @@ def arguments(parser: ArgumentParser) -> None:
     option(parser, "what", "layers, models, memory, train or redundancy")
     option(parser, "--work", "of layers and train: this work alone; may be repeated (default: all)", action="append")
     option(parser, "--dtype", "of layers: float32 or bfloat16 (default: float32)")
-    seconds = "of each work, or of a layer or a network in it; not of memory (default: 1.5 to 90)"
+    seconds = "for each work, layer or network; memory takes none (default: 1.5 to 90)"
     option(parser, "--seconds", seconds, type=float)
     option(parser, "--rounds", "of all but memory: at most so many (default: 60)", type=int)
     shared(parser, "--device", "--json")
@@ -41,11 +41,10 @@ def run(options: Namespace) -> None:
         need("bench", "accelerate", "PIL", "torchvision", "tqdm")
     device = pick_device(options.device)
     one_of("device", device.type, ("cpu", "cuda"))
-    given = {name: getattr(options, name) for name in ("work", "dtype", "seconds", "rounds")}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
-        if name not in inspect.signature(module.measure).parameters:
-            raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")
+    own = ("work", "dtype", "seconds", "rounds")
+    given = {name: value for name in own if (value := getattr(options, name)) is not None}
+    for name in given.keys() - inspect.signature(module.measure).parameters:
+        raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")
     if options.json:
         records.refuse_existing(options.json)
     where = records.provenance(device, "timm", "accelerate")

@@ -141,16 +141,16 @@ def test_another_list_can_be_given(root, tmp_path):
         (lambda wnids: ["\udcff", *wnids[1:]], "which is no WordNet id"),
     ],
 )
-def test_bad_lists_are_named(root, tmp_path, change, message):
+def test_bad_lists_are_named(tmp_path, change, message):
     file = tmp_path / "mine.txt"
     file.write_text("\n".join(change(shipped())), encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
-        data.load("imagenet100", root=root, classes=file)
+        data.load("imagenet100", root=tmp_path, classes=file)
 
 
-def test_a_list_that_is_not_there_is_named(root):
+def test_a_list_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="classes = '.*none.txt' is no file"):
-        data.load("imagenet100", root=root, classes=root / "none.txt")
+        data.load("imagenet100", root=tmp_path, classes=tmp_path / "none.txt")
 
 
 def test_a_number_of_workers_out_of_its_range_is_named(root):

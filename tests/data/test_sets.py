@@ -50,20 +50,25 @@ def idx(values: torch.Tensor) -> bytes:
     return bytes([0, 0, 8, values.dim()]) + sizes + values.numpy().tobytes()
 
 
+def write_fashion_mnist(folder, part, count):
+    """A part of Fashion-MNIST in the on-disk format, its pixels and labels made up."""
+    pixels = torch.arange(28 * 28).remainder(256).to(torch.uint8).view(28, 28)
+    labels = torch.arange(count).remainder(10).to(torch.uint8)
+    (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(pixels.expand(count, 28, 28)))
+    (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels), compresslevel=1))
+
+
 @pytest.fixture
 def raw(tmp_path):
-    """A whole Fashion-MNIST in the on-disk format, its pixels and labels made up."""
+    """The test part; the other is six times as large, and read the same way."""
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
-    pixels = torch.arange(28 * 28).remainder(256).to(torch.uint8).view(28, 28)
-    for part, count in (("train", 60_000), ("t10k", 10_000)):
-        labels = torch.arange(count).remainder(10).to(torch.uint8)
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(pixels.expand(count, 28, 28)))
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels), compresslevel=1))
+    write_fashion_mnist(folder, "t10k", 10_000)
     return folder
 
 
 def test_fashion_mnist_reads_plain_and_gz_files(raw, tmp_path):
+    write_fashion_mnist(raw, "train", 60_000)
     test = data.load("fashion_mnist", root=tmp_path, train=False, download=False)
     assert test.images.shape == (10_000, 3, 32, 32) and test.labels[:3].tolist() == [0, 1, 2]
     assert test.images[5, 2, 3, 4] == 28 * 1 + 2 and test.images[:, :, 0].max() == 0

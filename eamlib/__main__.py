@@ -8,13 +8,12 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
 import eamlib
-from eamlib._checks import did_you_mean, one_of
+from eamlib._checks import did_you_mean
 from eamlib.commands import bench, cost, publish, redundancy, reproduce, train
 from eamlib.training.lock import Busy
 
@@ -27,9 +26,9 @@ COMMANDS = {
     "bench": bench,
 }
 _STATUS = (
-    "Exit status: 0, all is done; 1, a run diverged, could not be kept, the disk being full, say, or lacked memory, or "
-    "a worker was killed; 2, an argument is wrong, or a package is missing; 3, another process is at work on what is "
-    "not done; 130, stopped by Ctrl-C."
+    "Exit status: 0, all is done; 1, a run diverged, lacked memory or could not be saved, or a worker was killed; 2, "
+    "an argument is wrong or a package is missing; 3, another process is at work on what is not done; 130, stopped by "
+    "Ctrl-C."
 )
 
 
@@ -44,24 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = _parsed(sys.argv[1:] if arguments is None else arguments)
     command = COMMANDS[options.command]
+    if _one_thread_will_do(options):
+        torch.set_num_threads(1)
     try:
-        with _threads(options):
-            command.run(options)
-    except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
-        return _say(options, error, 2)
+        command.run(options)
+        return 0
+    except KeyboardInterrupt as stop:
+        message, status = str(stop) or "stopped by Ctrl-C.", 130
     except Busy as busy:
-        return _say(options, busy, 3)
+        message, status = busy, 3
+    except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
+        message, status = error, 2
     except Exception as error:
+        message, status = error, 1
         if _lacks_memory(error):
             asked = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
-            asked = f" ({asked[1]} more were asked for)" if asked else ""
-            return _say(options, f"there is not enough memory{asked}. {command.LESS_MEMORY}", 1)
-        if isinstance(error, FloatingPointError | OSError):
-            return _say(options, error, 1)
-        raise  # a fault of ours: how it came about is to be seen
-    except KeyboardInterrupt as stop:
-        return _say(options, str(stop) or "stopped by Ctrl-C.", 130)
-    return 0
+            more = f" ({asked[1]} more were asked for)" if asked else ""
+            lower = getattr(command, "LESS_MEMORY", "Other programs on this machine take the rest.")
+            message = f"there is not enough memory{more}. {lower}"
+        elif not isinstance(error, FloatingPointError | OSError):
+            raise  # a fault of ours: how it came about is to be seen
+    print(f"eamlib {options.command}: {message}", file=sys.stderr)
+    return status
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -73,45 +76,31 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     version = f"eamlib {eamlib.__version__} (torch {torch.__version__})"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
-    own: dict[str, argparse.ArgumentParser] = {}
     for name, command in COMMANDS.items():
         summary, description, *more = (command.__doc__ or "\n\n").split("\n\n")
         summary = summary[:1].lower() + summary[1:].rstrip(".")
-        epilog = " ".join([*more, _STATUS])
-        own[name] = commands.add_parser(name, help=summary, description=description, epilog=epilog)
-        command.arguments(own[name])
-    if arguments and not arguments[0].startswith("-"):
-        try:
-            one_of("command", arguments[0], COMMANDS)
-        except ValueError as error:
-            parser.error(str(error))
+        own = commands.add_parser(name, help=summary, description=description, epilog=" ".join([*more, _STATUS]))
+        command.arguments(own)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        parser.error(f"command = {arguments[0]!r} is unknown.{did_you_mean(arguments[0], COMMANDS)}")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:  # argparse would show the usage of the whole program
-        usage = own[options.command].format_usage()
-        near = did_you_mean(unknown[0].partition("=")[0], re.findall(r"--[\w-]+", usage))
-        own[options.command].error(f"unrecognized arguments: {' '.join(unknown)}.{near}")
+        own = commands.choices[options.command]
+        near = did_you_mean(unknown[0].partition("=")[0], re.findall(r"--[\w-]+", own.format_usage()))
+        own.error(f"unrecognized arguments: {' '.join(unknown)}.{near}")
     return options
 
 
-@contextmanager
-def _threads(options: argparse.Namespace) -> Iterator[None]:
-    """One thread, unless ``OMP_NUM_THREADS`` is set, images are read from disk or time is what is measured.
+def _one_thread_will_do(options: argparse.Namespace) -> bool:
+    """Whether ``OMP_NUM_THREADS`` is not set, images are in memory and time is not what is measured.
 
     Networks for small images gain little from a second thread, and lose a factor of ten where anything else wants the
     cores.
     """
-    before = torch.get_num_threads()
-    on_disk = getattr(options, "data", None) is not None and getattr(options, "size", None) is None
-    if on_disk:
-        from eamlib.data.sets import IN_MEMORY
+    from eamlib.data import IN_MEMORY
 
-        on_disk = options.data not in IN_MEMORY
-    if not (on_disk or options.command == "bench" or "OMP_NUM_THREADS" in os.environ):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    in_memory = getattr(options, "data", None) in (None, *IN_MEMORY) or getattr(options, "size", None) is not None
+    return in_memory and options.command != "bench" and "OMP_NUM_THREADS" not in os.environ
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -120,11 +109,6 @@ def _lacks_memory(error: Exception) -> bool:
         return error.errno == errno.ENOMEM
     says = r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED"
     return isinstance(error, MemoryError) or re.search(says, str(error)) is not None
-
-
-def _say(options: argparse.Namespace, message: object, status: int) -> int:
-    print(f"eamlib {options.command}: {message}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

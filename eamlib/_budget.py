@@ -31,13 +31,10 @@ class Budget:
 
 
 BUDGETS = {
-    b.name: b
-    for b in (
-        Budget("smoke", "digits", 6),  # seconds on a CPU: the book's build and the tests
-        Budget("laptop", "fashion_mnist", 5),  # minutes on a CPU
-        Budget("colab", "fashion_mnist", 10),  # minutes on a T4
-        Budget("full", "fashion_mnist", 200),  # the schedule of the papers
-    )
+    "smoke": Budget("smoke", "digits", 6),  # seconds on a CPU: the book's build and the tests
+    "laptop": Budget("laptop", "fashion_mnist", 5),  # minutes on a CPU
+    "colab": Budget("colab", "fashion_mnist", 10),  # minutes on a T4
+    "full": Budget("full", "fashion_mnist", 200),  # the schedule of the papers
 }
 
 
@@ -55,10 +52,10 @@ def budget(name: str | None = None) -> Budget:
             ...
         ValueError: budget = 'tiny' is unknown. Allowed: smoke, laptop, colab, full.
     """
-    if name is None:
-        name = os.environ.get("EAMLIB_BUDGET") or ("colab" if torch.cuda.is_available() else "smoke")
-        return BUDGETS[one_of("EAMLIB_BUDGET", name, BUDGETS)]
-    return BUDGETS[one_of("budget", name, BUDGETS)]
+    if name is not None:
+        return BUDGETS[one_of("budget", name, BUDGETS)]
+    name = os.environ.get("EAMLIB_BUDGET") or ("colab" if torch.cuda.is_available() else "smoke")
+    return BUDGETS[one_of("EAMLIB_BUDGET", name, BUDGETS)]
 
 
 def announce() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,7 @@ def did_you_mean(value: object, allowed: Iterable[str], likeness: float = 0.5) -
 
 def positive_int(argument: str, value: object) -> int:
     """Return ``value`` if it is an integer of at least 1, else raise a ``ValueError``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{argument} = {value!r} must be an integer of at least 1.")
-    return value
+    return integer_within(argument, value, 1)
 
 
 def integer_within(argument: str, value: object, least: int, most: int | None = None) -> int:
@@ -40,9 +38,13 @@ def integer_within(argument: str, value: object, least: int, most: int | None = 
 
 def positive_number(argument: str, value: object) -> float:
     """Return ``value`` as a float if it is a finite number above 0, else raise a ``ValueError``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{argument} = {value!r} must be a finite number above 0.")
-    return float(value)
+    return _number(argument, value, lambda number: 0 < number < float("inf"), "finite number above 0")
+
+
+def number_between(argument: str, value: object, low: float, high: float) -> float:
+    """Return ``value`` as a float if it is a number from ``low`` to below ``high``, else raise a ``ValueError``."""
+    allowed = f"number of at least {low} and below {high}"
+    return _number(argument, value, lambda number: low <= number < high, allowed)
 
 
 def temperature_of(value: object, dtype: torch.dtype = torch.float32) -> float:
@@ -51,18 +53,14 @@ def temperature_of(value: object, dtype: torch.dtype = torch.float32) -> float:
     What rounds to zero or to infinity there, or nearly to zero, divides the logits to NaN.
     """
     held = torch.finfo(dtype)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not held.tiny <= value <= held.max:
-        raise ValueError(
-            f"temperature = {value!r} must be a finite number above 0 that {str(dtype).removeprefix('torch.')} holds: "
-            f"from {held.tiny:.3g} to {held.max:.3g}."
-        )
-    return float(value)
+    name = str(dtype).removeprefix("torch.")
+    allowed = f"finite number above 0 that {name} holds: from {held.tiny:.3g} to {held.max:.3g}"
+    return _number("temperature", value, lambda number: held.tiny <= number <= held.max, allowed)
 
 
-def number_between(argument: str, value: object, low: float, high: float) -> float:
-    """Return ``value`` as a float if it is a number from ``low`` to below ``high``, else raise a ``ValueError``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
-        raise ValueError(f"{argument} = {value!r} must be a number of at least {low} and below {high}.")
+def _number(argument: str, value: object, is_allowed: Callable[[float], bool], allowed: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not is_allowed(value):
+        raise ValueError(f"{argument} = {value!r} must be a {allowed}.")
     return float(value)
 
 
@@ -83,7 +81,7 @@ def feature_maps(argument: str, value: Tensor, channels: int | None = None) -> T
     in_a_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()  # which may leave height and width open
     if fits and (in_a_graph or 0 not in value.shape[1:]):
         return value
-    allowed = f"[B, {'C' if channels is None else channels}, H, W]{', of which B alone may be 0' if fits else ''}"
+    allowed = f"[B, {'C' if channels is None else channels}, H, W]{', where only B may be 0' if fits else ''}"
     raise ValueError(f"{argument} has shape {list(value.shape)}; allowed is {allowed}.{_INSTEAD.get(value.dim(), '')}")
 
 

@@ -66,27 +66,30 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def fetch(url: str, known_hash: str, path: Path) -> None:
+def fetch(url: str, known_hash: str, path: Path, download: bool = True) -> None:
     """Fetch a file, unless it is there with this hash.
 
     Args:
         url: http or https.
         known_hash: SHA-256, or ``"md5:…"``.
         path: where it goes; folders are made. Nothing but a whole file with the right hash ever stands there.
+        download: whether it may be fetched.
 
     Raises:
         FileNotFoundError: if that fails, whatever the reason: no network, an answer that is an error, a connection that
-            breaks, another hash, a folder that cannot be written to.
+            breaks, another hash, a folder that cannot be written to; or if it may not be fetched.
     """
     import pooch
 
     try:
+        if not download and pooch.core.download_action(path, known_hash)[0] != "fetch":
+            raise OSError("download = False")
         pooch.retrieve(url, known_hash, path.name, path.parent, processor=_for_all)
     except (OSError, ValueError) as error:  # every error of requests is an OSError; another hash is a ValueError
         reason = " ".join(str(error).split()).rstrip(".")
         raise FileNotFoundError(
-            f"{path.name} could not be fetched from {url}: {reason}. "
-            f"Try again; without a network, put {path.name} into {path.parent}."
+            f"{path} is missing or damaged and could not be fetched from {url}: {reason}. "
+            "Try again, or put the file there yourself."
         ) from error
 
 

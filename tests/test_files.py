@@ -78,7 +78,7 @@ def test_a_failure_names_the_address_and_leaves_nothing(address, tmp_path, page,
         FileNotFoundError, match=f"could not be fetched from {address[0]}/{page}: .*({reason})"
     ) as found:
         files.fetch(f"{address[0]}/{page}", KNOWN, path)
-    assert str(found.value).endswith(f"Try again; without a network, put file into {tmp_path}.")
+    assert str(found.value).startswith(f"{path} is missing or damaged")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([before] if before else [])
 
 
@@ -88,9 +88,23 @@ def test_without_a_server_the_address_is_named(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_what_may_not_be_fetched_is_not(address, tmp_path):
+    path = tmp_path / "folder" / "file"
+    with pytest.raises(FileNotFoundError, match="file is missing or damaged .*: download = False"):
+        files.fetch(f"{address[0]}/whole", KNOWN, path, download=False)
+    assert not path.parent.exists()
+    path.parent.mkdir()
+    path.write_bytes(CONTENT[:100])
+    with pytest.raises(FileNotFoundError, match="download = False"):
+        files.fetch(f"{address[0]}/whole", KNOWN, path, download=False)
+    path.write_bytes(CONTENT)
+    files.fetch(f"{address[0]}/whole", KNOWN, path, download=False)
+    assert not address[1]
+
+
 def test_a_folder_that_cannot_be_is_named(address, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(FileNotFoundError, match=f"put file into {tmp_path}/taken"):
+    with pytest.raises(FileNotFoundError, match=f"^{tmp_path}/taken/file is missing"):
         files.fetch(f"{address[0]}/whole", KNOWN, tmp_path / "taken" / "file")
     assert (tmp_path / "taken").read_text() == "a file" and not address[1]
 

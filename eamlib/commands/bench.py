@@ -1,10 +1,11 @@
 """Measure the time and memory of dynamic convolutions, of training and of the measures of redundancy.
 
-layers: every way to run a dynamic convolution, on the 26 separable layers of MobileNetV1, some minutes on a CPU.
-models: the network static, dynamic and with EAM, and the attention's share. memory: what training takes. train: images
-a second of the training loop with each of its options, against torchvision's transforms and a DataLoader. redundancy: a
-network's forward pass against one that measures all its maps, and the time and memory of a layer of 1024 channels over
-10,000 images. Threads: OMP_NUM_THREADS.
+layers: every way to run a dynamic convolution, on the 26 separable layers of MobileNetV1, some minutes on a CPU; --work
+32-inference, 32-training, 224-inference or 224-single. models: the network static, dynamic and with EAM, and the
+attention's share. memory: what training takes. train: images a second of the training loop with each of its options,
+against torchvision's transforms and a DataLoader; --work static or eam. redundancy: a network's forward pass against
+one that measures all its maps, and the time and memory of a layer of 1024 channels over 10,000 images. Threads:
+OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -20,16 +21,10 @@ LESS_MEMORY = "Measure less at once by --work, or take another --device."
 
 def arguments(parser: ArgumentParser) -> None:
     option(parser, "what", "layers, models, memory, train or redundancy")
-    option(
-        parser,
-        "--work",
-        "of layers: 32-inference, 32-training, 224-inference or 224-single; of train: static or eam; may be repeated "
-        "(default: all)",
-        action="append",
-    )
+    option(parser, "--work", "of layers and train: this work alone; may be repeated (default: all)", action="append")
     option(parser, "--dtype", "of layers: float32 or bfloat16 (default: float32)")
-    seconds = "of layers, on each; of models and train, on each work; of redundancy, on the network"
-    option(parser, "--seconds", f"{seconds} (default: 1.5, 15, 90 and 30)", type=float)
+    seconds = "for each work, layer or network; memory takes none (default: 1.5 to 90)"
+    option(parser, "--seconds", seconds, type=float)
     option(parser, "--rounds", "of all but memory: at most so many (default: 60)", type=int)
     shared(parser, "--device", "--json")
 
@@ -46,11 +41,10 @@ def run(options: Namespace) -> None:
         need("bench", "PIL", "torchvision", "tqdm")
     device = pick_device(options.device)
     one_of("device", device.type, ("cpu", "cuda"))
-    given = {name: getattr(options, name) for name in ("work", "dtype", "seconds", "rounds")}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
-        if name not in inspect.signature(module.measure).parameters:
-            raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")
+    own = ("work", "dtype", "seconds", "rounds")
+    given = {name: value for name in own if (value := getattr(options, name)) is not None}
+    for name in given.keys() - inspect.signature(module.measure).parameters:
+        raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")
     if options.json:
         records.refuse_existing(options.json)
     where = records.provenance(device, "timm")

@@ -13,8 +13,6 @@ from itertools import pairwise
 from eamlib._checks import one_of
 from eamlib.commands import option, width
 
-LESS_MEMORY = "What else runs here takes the rest."
-
 
 def arguments(parser: ArgumentParser) -> None:
     option(parser, "--paper", "eam or dynet", "eam")
@@ -34,15 +32,13 @@ def _eam(remarks: dict[str, str]) -> None:
     print("Paper: Ding et al. 2021. Ours: counted now by fvcore's rules; a multiply-add is one FLOP. Figures in M.\n")
     parts = ("convolution", "attention", "aggregation")
     figures = ("ours", "paper", "difference")
-    lines = [
-        ("", "parameters", "", "", "FLOPs", "", "", "% of ours:", "", ""),
-        ("network", *figures, *figures, "conv.", *parts[1:]),
-    ]
+    lines = [("", "parameters", "", "", "FLOPs", "", "", "% of ours:", "", "")]
+    lines.append(("network", *figures, *figures, "conv.", *parts[1:]))
     for row, ours in cost_table():
         parameters, flops = _against(row.parameters, ours.parameters, 3), _against(row.flops, ours.flops, 2)
         shares = (f"{100 * ours.by_part[part] / ours.flops:.2f}" for part in parts)
-        network = row.network + _stars(row.remark, remarks)
-        lines.append((network, f"{ours.parameters:,}", *parameters, f"{ours.flops / 1e6:.2f}", *flops, *shares))
+        counted = (f"{ours.parameters:,}", *parameters, f"{ours.flops / 1e6:.2f}", *flops)
+        lines.append((_named(row, remarks), *counted, *shares))
     _print_table(lines)
     print("\nThe rest of the FLOPs is batch normalisation and the classifier.")
 
@@ -55,25 +51,22 @@ def _dynet(remarks: dict[str, str]) -> None:
     print("original, and of the count that the original's own paper prints. Version 1 counted the convolutions alone,")
     print("version 2 also what predicts the coefficients and mixes the kernels.\n")
     cut = ("ours", "of ours", "of paper", "printed")
-    lines = [
-        ("", "original", "", "version 1", *[""] * 3, "version 2", *[""] * 3),
-        ("network", "ours", "paper", *cut, *cut),
-    ]
+    lines = [("", "original", "", "version 1", *[""] * 3, "version 2", *[""] * 3)]
+    lines.append(("network", "ours", "paper", *cut, *cut))
     for row, ours in cut_table():
         printed = ours.over(row.printed * 10**6)
         first = (ours.convolutions / 1e6, ours.first, printed.first, row.first)
         second = (ours.everything / 1e6, ours.second, printed.second, row.second)
         counted = (f"{figure:.1f}" for figure in (*first, *second))
-        network = row.network + _stars(row.remark, remarks)
-        lines.append((network, f"{ours.original / 1e6:.1f}", str(row.printed), *counted))
+        lines.append((_named(row, remarks), f"{ours.original / 1e6:.1f}", str(row.printed), *counted))
     _print_table(lines)
     print("\nPrinted counts. Ours: the convolutions; in brackets with predictors, mixing and classifier.\n")
     lines = [("network", "paper", "ours", "", "difference")]
     for row, ours in count_table():
         convolution, everything = ours.multiply_adds["convolution"] / 1e6, sum(ours.multiply_adds.values()) / 1e6
         difference = f"{100 * (convolution / row.printed - 1):+.1f} %"
-        network = row.network + _stars(row.remark, remarks)
-        lines.append((network, f"{row.printed:,}", f"{convolution:,.1f}", f"({everything:,.1f})", difference))
+        counted = (f"{row.printed:,}", f"{convolution:,.1f}", f"({everything:,.1f})", difference)
+        lines.append((_named(row, remarks), *counted))
     _print_table(lines)
     _print_readings()
 
@@ -90,21 +83,13 @@ def _print_readings() -> None:
     print(f"classifier (head) or without, over the original's printed count or over ours. {len(near)} miss both cuts")
     print("by less than half a point; below them, the nearest with another width of the first 1 × 1. ×1.5: the")
     print("convolutions.\n")
-    lines = [
-        ("1 × 1", "branch", "multiple", "predictor", "head", "over", "v1", "v2", "miss", "×1.5"),
-        ("paper", *[""] * 5, str(printed.first), str(printed.second), "", f"{wider} M"),
-    ]
+    lines = [("1 × 1", "branch", "multiple", "predictor", "head", "over", "v1", "v2", "miss", "×1.5")]
+    lines.append(("paper", *[""] * 5, str(printed.first), str(printed.second), "", f"{wider} M"))
     for row in near + others:
-        reading, cut = row.reading, row.cut
-        read = (
-            reading.middle,
-            reading.made,
-            str(reading.multiple),
-            reading.predictor,
-            "yes" if row.classifier else "no",
-        )
+        read, cut = map(str, vars(row.reading).values()), row.cut
         counted = (f"{cut.original / 1e6:.1f}", f"{cut.first:.2f}", f"{cut.second:.2f}", f"{row.miss:.2f}")
-        lines.append((*read, *counted, f"{100 * (row.wider / wider / 1e6 - 1):+.1f} %"))
+        difference = f"{100 * (row.wider / wider / 1e6 - 1):+.1f} %"
+        lines.append((*read, "yes" if row.classifier else "no", *counted, difference))
     _print_table(lines)
     print()
 
@@ -122,9 +107,9 @@ def _print_table(lines: list[tuple[str, ...]]) -> None:
     print("\n\n".join("\n".join("  ".join(line).rstrip() for line in group) for group in groups))
 
 
-def _stars(remark: str, remarks: dict[str, str]) -> str:
-    """The mark of a remark, which joins ``remarks`` where it is new."""
-    return remarks.setdefault(remark, "*" * (len(remarks) + 1)) if remark else ""
+def _named(row, remarks: dict[str, str]) -> str:
+    """The network of a row, with the mark of its remark, which joins ``remarks`` where it is new."""
+    return row.network + (remarks.setdefault(row.remark, "*" * (len(remarks) + 1)) if row.remark else "")
 
 
 def _against(printed: float | None, ours: int, digits: int) -> tuple[str, str]:

@@ -10,8 +10,6 @@ from argparse import ArgumentParser, Namespace
 
 from eamlib.commands import option, shared
 
-LESS_MEMORY = "What else runs here takes the rest."
-
 
 def arguments(parser: ArgumentParser) -> None:
     option(parser, "record", "the run's record, RESULTS/DATA/NAME.json")

@@ -1,14 +1,18 @@
 """Measure how much the channels of a network repeat each other.
 
-Run a network over real images and say, layer by layer, how much its channels repeat each other: how strongly they
-correlate, how many would do, how many are dead; and how much of all of them a few channels tell, as EAM takes it. A
-minute or so on a CPU, and some more for every --channels.
+Run a network over real images and print, layer by layer, how strongly its channels correlate, how many would do and how
+many are dead; and how much a few channels tell about all of them, which EAM relies on. It takes a minute or so on a
+CPU, and some more for every --channels.
 
 Networks: a run of `reproduce` by the name of its record below RESULTS or among those that come with the book, as
 fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0; the folder of a `train --folder`; torchvision/mobilenet_v2,
 torchvision/resnet18 and others, whose weights are downloaded; efficientnet_lite0, whose weights are a Python package;
 and untrained/ before any of these, the same network before its training. A first try: redundancy
 fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0 --count 500 --channels 4
+
+Images: test, those that the run was tested on; sample, the 2,000 of Fashion-MNIST or CIFAR-100 that come with the book;
+photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet. Without --images it is test, or sample
+where the set is missing, and for networks of ImageNet photographs.
 """
 
 from __future__ import annotations
@@ -18,20 +22,14 @@ from pathlib import Path
 
 from eamlib.commands import option, shared
 
-LESS_MEMORY = "Lower --count, or --channels."
+LESS_MEMORY = "Lower --count or --channels."
 
 
 def arguments(parser: ArgumentParser) -> None:
-    option(parser, "network", "what is measured; see below", metavar="NETWORK")
-    option(
-        parser,
-        "--images",
-        "test, the images that the run was tested on; sample, the 2,000 of Fashion-MNIST or CIFAR-100 that come with "
-        "the book; or photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet (default: test, "
-        "or sample where the set is missing; photographs for networks of ImageNet)",
-    )
+    option(parser, "network", "what is measured; see below")
+    option(parser, "--images", "test, sample or photographs; see below (default: what suits the network)")
     option(parser, "--count", "only the first so many images (default: all)", type=int)
-    channels = "how many channels tell of the others: 4, say; may be repeated (default: 2, 4 and 8); 0: leave it out"
+    channels = "so many channels tell about the others; may be repeated; 0 leaves it out (default: 2, 4 and 8)"
     option(parser, "--channels", channels, type=int, action="append")
     option(parser, "--results", "where the records of runs are (default: results, then runs)", metavar="DIR")
     shared(parser, "--work", "--device", "--json")

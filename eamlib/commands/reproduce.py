@@ -5,11 +5,11 @@ run that is recorded is never done again, and one that was interrupted goes on a
 same command as often as you like. Begin with --list. To publish a table, give --results results.
 
 Tables: baseline, channels, selection, pooling and output-size of the EAM paper; g_t and fix-dy of the DyNet paper; of
-our own tricks, which takes the recipe apart, and attention, which has a placebo; all. A plan says beforehand what is
-run and what counts as an answer: results/plans/. A first try, a minute on a CPU: reproduce pooling --budget smoke
---width 0.25 --seeds 2. On a Slurm cluster: sbatch --array=1-8 --wrap 'python -m eamlib reproduce baseline --data
-cifar100 --budget full --shard $SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same with --shard 1/2 --device cuda:0 and
---shard 2/2 --device cuda:1.
+our own tricks, which takes the recipe apart, and attention, which has a placebo; all. Instead of a table: plan, the
+runs that a plan lists (results/plans/), which says beforehand what is run and what counts as an answer; or report, what
+the records of a plan say. A first try, a minute on a CPU: reproduce pooling --budget smoke --width 0.25 --seeds 2. On a
+Slurm cluster: sbatch --array=1-8 --wrap 'python -m eamlib reproduce baseline --data cifar100 --budget full --shard
+$SLURM_ARRAY_TASK_ID/8'. On two GPUs: the same with --shard 1/2 --device cuda:0 and --shard 2/2 --device cuda:1.
 """
 
 from __future__ import annotations
@@ -30,16 +30,8 @@ LESS_MEMORY = (
 
 
 def arguments(parser: ArgumentParser) -> None:
-    option(
-        parser,
-        "table",
-        "baseline, channels, selection, pooling, output-size, g_t, fix-dy, tricks, attention or all; or plan, the runs "
-        "that a plan lists; or report, what the records of a plan say",
-        "plan",
-        nargs="?",
-    )
-    shown = "train nothing: show the rows, what is done and the minutes that are left"
-    option(parser, "--list", shown, action="store_true")
+    option(parser, "table", "a table, all, plan or report; see below", "plan", nargs="?")
+    option(parser, "--list", "train nothing: show the rows, what is done and the minutes left", action="store_true")
     planned = parser.add_argument_group("of a plan, which sets data, epochs, width and the least number of seeds")
     option(planned, "--plan", "the plan", "results/plans/attention.json", metavar="FILE")
     option(planned, "--part", "this part of it alone; may be repeated", action="append")
@@ -47,25 +39,18 @@ def arguments(parser: ArgumentParser) -> None:
     what = parser.add_argument_group("what is trained")
     option(what, "--row", "this row alone, by its name in --list; may be repeated", action="append")
     option(what, "--seeds", "runs of each row, from seed 0 on (default: 3; of a plan, its least)", type=int)
-    option(
-        what,
-        "--budget",
-        "smoke, laptop, colab or full: sets data and epochs (default: EAMLIB_BUDGET; unset, colab with CUDA and smoke "
-        "without)",
-    )
-    option(what, "--data", "digits, fashion_mnist, cifar10, cifar100 or imagenet100, instead of the budget's")
+    option(what, "--budget", "smoke, laptop, colab or full: sets data and epochs (default: EAMLIB_BUDGET)")
+    option(what, "--data", "the image set, instead of the budget's, by its name in train --help")
     of_recipe(what, epochs="passes over the training images, instead of the budget's")
     option(what, "--width", "width of every row, instead of the paper's; 0.25 suits a laptop", type=float)
-    precision = "of every row: float32, bf16 or fp16, the last on a GPU alone. The result depends on it: another than"
-    of_recipe(what, precision=f"{precision} float32 has records and tables of its own")
-    how = parser.add_argument_group("how it is run, which a record notes")
-    shared(how, "--compile", "--channels-last", "--workers")
+    of_recipe(what, precision="float32, bf16 or fp16; the last two have records and tables of their own")
+    shared(parser.add_argument_group("how it is run"), "--compile", "--channels-last", "--workers")
 
     where = parser.add_argument_group("where")
-    option(where, "--shard", "do share i (1 to n) of the runs, while other processes do the others", metavar="i/n")
+    option(where, "--shard", "do share i of n of the runs, while other processes do the others", "1/1", metavar="i/n")
     option(where, "--engine", "local, one run after another, or ray, over a Ray cluster", "local")
-    results = "for records and tables; a run is done if its record is there, so all processes want the same (default:"
-    option(where, "--results", f"{results} runs; of a plan results, where its other records are)", metavar="DIR")
+    results = "for records and tables, the same for all processes (default: runs; of a plan results)"
+    option(where, "--results", results, metavar="DIR")
     shared(where, "--device", "--work")
     option(where, "--keep", "keep the last checkpoints of finished runs, too", action="store_true")
 
@@ -91,11 +76,9 @@ def _report(options: Namespace) -> None:
 def _plan(options: Namespace) -> None:
     from eamlib.book import plans
 
-    for name in ("row", "budget", "data", "epochs", "width"):
-        if (value := getattr(options, name)) is not None:
+    for name in ("row", "budget", "data", "epochs", "width", "precision"):
+        if (value := getattr(options, name)) not in (None, "float32"):
             raise ValueError(f"--{name} = {value!r} is the plan's; allowed with a plan are --part and --seeds.")
-    if options.precision != "float32":
-        raise ValueError(f"--precision = {options.precision!r} is the plan's; allowed is float32.")
     plan = plans.read(options.plan)
     chosen = [plan.part(name) for name in options.part or ()] or plan.parts
     units = plan.units(tuple(part.name for part in chosen), options.seeds)
@@ -157,12 +140,6 @@ def _on_screen(markdown: str) -> str:
     return markdown if width() == math.inf else fitted(markdown, int(width()))
 
 
-def _share(options: Namespace, units: list) -> list:
-    from eamlib.papers.training_runs import shard
-
-    return shard(units, options.shard) if options.shard else units
-
-
 def _how(options: Namespace) -> dict:
     """What is asked for of how the runs are run."""
     given = {name: getattr(options, name) for name in ("compile", "channels_last", "workers")}
@@ -174,8 +151,9 @@ def _train(options: Namespace, units: list, show: Callable[[], None] = lambda: N
     that others have not yet ended, are an error."""
     from eamlib.book.weights import again
     from eamlib.papers.reproduce import reproduce
+    from eamlib.papers.training_runs import shard
 
-    units = _share(options, units)
+    units = shard(units, options.shard)
     place = {name: getattr(options, name) for name in ("results", "work", "device", "engine", "keep")}
     for unit in units if options.keep else ():
         if unit.record(options.results) and not any(Path(options.work, unit.data, unit.name).glob("epoch-*.pt")):
@@ -198,29 +176,24 @@ def _list(options: Namespace, rows: list, units: list) -> None:
     from eamlib import data
     from eamlib.book.forecast import Forecast
     from eamlib.papers import records
+    from eamlib.papers.training_runs import shard
     from eamlib.training.loop import check_precision, pick_device
 
     device = pick_device(options.device)
     check_precision(rows[0][1].precision, device)
-    units = _share(options, units)
+    units = shard(units, options.shard)
     forecast = Forecast(options.results, options.work, device, **_how(options))
-    on_disk = any(plan.data not in data.IN_MEMORY for _, plan, _ in rows)
-    decoding = ", decoding not counted" if on_disk else ""
-    print(
-        f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now{decoding}."
-    )
+    note = ", decoding not counted" if any(plan.data not in data.IN_MEMORY for _, plan, _ in rows) else ""
+    print(f"On {records.device_name(device)}. Minutes from records of this device; ~ from one step, timed now{note}.")
     room = 43 if width() > 100 else 0  # for titles
     counted, total = set(), 0.0
     for title, plan, of_title in rows:
         print(f"\n{title}")
         print(f"  {'row':<34}{'':<{room}}{'done':>10}{'minutes left':>14}")
         for progress in forecast.rows(plan, of_title, units):
-            minutes = f"{'' if progress.measured else '~'}{progress.minutes:,.1f}"
+            row, minutes = progress.row, f"{'' if progress.measured else '~'}{progress.minutes:,.1f}"
+            done = f"{progress.done} of {len(progress.units)}"
+            print(f"  {row.name:<34}{row.title[:room]:<{room}}{done:>10}{minutes:>14}", flush=True)
             total += 0 if progress.units[0] in counted else progress.minutes
             counted.update(progress.units)
-            print(
-                f"  {progress.row.name:<34}{progress.row.title[:room]:<{room}}"
-                f"{f'{progress.done} of {len(progress.units)}':>10}{minutes:>14}",
-                flush=True,
-            )
     print(f"\nIn all {total:,.1f} minutes, one run after another; rows that are the same runs count once.")

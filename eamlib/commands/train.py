@@ -1,7 +1,12 @@
 """Train a network and print its accuracy epoch by epoch.
 
-Train a network on 32 × 32 images, or on ImageNet100 at 224 × 224. Without --data and --epochs the budget decides
-(EAMLIB_BUDGET=smoke|laptop|colab|full). On several GPUs: torchrun --nproc-per-node 2 -m eamlib train …
+Train a network on digits, fashion_mnist, cifar10 or cifar100 (32 × 32 pixels), tiny_imagenet or tiny_imagenet_100
+(64 × 64), imagenet100 (224 × 224, from an ImageNet folder under EAMLIB_DATA), or on images of your own. Without --data
+and --epochs the budget decides (EAMLIB_BUDGET=smoke|laptop|colab|full).
+
+With --folder nothing is lost: interrupted, even killed, the same command goes on after the last finished epoch. No
+other command may use the folder meanwhile; afterwards `redundancy DIR` measures the network. On several GPUs:
+torchrun --nproc-per-node 2 -m eamlib train …
 """
 
 from __future__ import annotations
@@ -13,58 +18,33 @@ from functools import partial
 from pathlib import Path
 
 from eamlib._checks import one_of
-from eamlib.commands import of_recipe, option, shared
+from eamlib.commands import RECIPE, of_recipe, option, shared
 
 LESS_MEMORY = (
     "Lower --batch-size, or run a batch in parts by --accumulate; lower --width or, with images on disk, --workers. "
     "All but the last make it another run, which needs another --folder."
 )
-STEP = {
-    "epochs": "passes over the training images",
-    "batch_size": "images a step",
-    "learning_rate": "its maximum",
-    "weight_decay": "pull of the weights to 0",
-    "label_smoothing": "share of a label spread over all classes",
-    "seed": "of weights and order",
-    "temperature": "start dynamic convolutions with evenly mixed kernels, at 30, say; a tenth of the run later it is 1",
-    "ema": "test and keep the average of the weights, with this decay; 0.999, say",
-}
-MACHINE = {
-    "precision": "float32, bf16 or fp16; the last two are faster on a GPU, a T4 wants fp16",
-    "accumulate": "run each batch in so many parts, if memory is short",
-}
 
 
 def arguments(parser: ArgumentParser) -> None:
     option(parser, "model", "the network", "mobilenet_v1", nargs="?")
     option(parser, "--conv", "static, dynamic, dynet, eam-rcr, … (default: dynet for dy_…, else static)")
-    option(parser, "--width", "width multiplier", 0.25, type=float)
-    option(
-        parser,
-        "--data",
-        "digits, fashion_mnist, cifar10, cifar100, tiny_imagenet or tiny_imagenet_100; imagenet100, from an ImageNet "
-        "folder under EAMLIB_DATA; or a folder of your own, with a folder of images for each class",
-    )
+    option(parser, "--width", "multiplies the number of channels", 0.25, type=float)
+    option(parser, "--data", "one of the sets above, or a folder with a folder of images for each class")
     option(parser, "--size", "of your own images: pixels a side, held in memory (default: 224, from disk)", type=int)
     option(parser, "--classes", "of imagenet100: another list of 100 WordNet ids, one a line", metavar="FILE")
     shared(parser, "--device", "--json")
 
-    step = parser.add_argument_group("what is done in a step")
-    of_recipe(step, **STEP)
-    augment = "shift every training image at random, and mirror half of them where that makes sense"
-    option(step, "--augment", f"{augment}; those of imagenet100 always are cropped and mirrored", action="store_true")
-    machine = parser.add_argument_group("how it is run")
-    of_recipe(machine, **MACHINE)
-    shared(machine, "--compile", "--channels-last", "--workers")
-
-    kept = parser.add_argument_group("what is kept")
-    option(
-        kept,
-        "--folder",
-        "keep a checkpoint an epoch and history.jsonl here; redundancy DIR measures it. Interrupted, even killed, the "
-        "same command goes on after the last finished epoch; while it runs, no other may use the folder",
-        metavar="DIR",
+    recipe = parser.add_argument_group("how it is trained")
+    seed = "of the weights, the order of the images and their augmentation"
+    of_recipe(recipe, *(name for name in RECIPE if name != "seed"), seed=seed)
+    augment = (
+        "shift training images at random, and mirror half of them where that makes sense; images on disk always are"
     )
+    option(recipe, "--augment", augment, action="store_true")
+    shared(parser.add_argument_group("how it is run"), "--compile", "--channels-last", "--workers")
+    kept = parser.add_argument_group("what is kept")
+    option(kept, "--folder", "keep checkpoints, history.jsonl and how to load the weights here", metavar="DIR")
     option(kept, "--tensorboard", "curves for `tensorboard --logdir DIR`", metavar="DIR")
 
 
@@ -85,8 +65,7 @@ def run(options: Namespace) -> None:
         records.refuse_existing(options.json)
     where = records.provenance(device)  # of the code that is loaded now, whatever the checkout holds at the end
     train, test, stem_stride, shifts = _images(options, options.data or budget().dataset)
-    in_memory = isinstance(train, data.ImageSet)
-    recipe = {name: getattr(options, name) for name in (*STEP, *MACHINE)}
+    recipe = {name: getattr(options, name) for name in RECIPE}
     if options.epochs is None:
         recipe["epochs"] = budget().epochs
     seed_everything(options.seed)
@@ -103,6 +82,7 @@ def run(options: Namespace) -> None:
         **({"classes": train.classes} if options.classes else {}),
     }
     first = os.environ.get("RANK", "0") == "0"  # of several processes, the one that speaks for all
+    statistics = pixel_statistics(train) if options.folder else None
 
     def describe(line: dict | None = None) -> None:
         """For whoever finds the folder later: a checkpoint holds weights, and not whose they are."""
@@ -111,13 +91,11 @@ def run(options: Namespace) -> None:
         replace(Path(options.folder, NETWORK), json.dumps(described, indent=1) + "\n")
         note(options.folder, statistics, options.ema is not None, options.model, options.conv, **network)
 
-    statistics = pixel_statistics(train) if options.folder else None
-
     history = fit(
         model,
         train,
         test,
-        augment=partial(augment, **shifts) if in_memory and shifts else None,
+        augment=partial(augment, **shifts) if shifts and isinstance(train, data.ImageSet) else None,
         device=device,
         compile=options.compile,
         channels_last=options.channels_last,
@@ -145,7 +123,7 @@ def _images(options: Namespace, name: str) -> tuple:
     from eamlib import data
     from eamlib.data import imagenet
 
-    own = "/" in name or os.sep in name or (name not in data.DATASETS and os.path.isdir(name))
+    own = name not in data.DATASETS and ("/" in name or os.path.isdir(name))
     if not own:
         one_of("--data", name, data.DATASETS)
         if options.size is not None:
@@ -153,13 +131,10 @@ def _images(options: Namespace, name: str) -> tuple:
     in_memory = options.size is not None if own else name in data.IN_MEMORY
     if options.augment and not in_memory:
         raise ValueError(f"--augment is for the sets in memory; {name} is always cropped at random and mirrored.")
-    if own:
-        train, test = (data.folder(name, train=part, size=options.size) for part in (True, False))
-        stem_stride = 1 if in_memory and options.size < 64 else 2
-        shifts = {"pad": options.size // 8, "flip": True} if in_memory else None
-    else:
-        train, test = (data.load(name, train=part, classes=options.classes) for part in (True, False))
-        stem_stride, shifts = data.STEM_STRIDES[name], data.AUGMENTATIONS.get(name)
+    read = partial(data.folder, name, size=options.size) if own else partial(data.load, name, classes=options.classes)
+    train, test = read(train=True), read(train=False)
+    stem_stride = data.STEM_STRIDES.get(name, 1 if (options.size or 224) < 64 else 2)
     if not in_memory:
         return train, test, stem_stride, imagenet.AUGMENTATION
+    shifts = {"pad": options.size // 8, "flip": True} if own else data.AUGMENTATIONS[name]
     return train, test, stem_stride, shifts if options.augment else None

@@ -1,4 +1,4 @@
-"""Random crops, flips and cutout, drawn for each image and applied to the whole batch where it lies."""
+"""Random crops, flips and cutout, drawn per image and applied to the whole batch on its device."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ def augment(
     cutout: int = 0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Shift, mirror and cover each image of a batch at random. Only training images want it.
+    """Shift, mirror and cover each image of a batch at random, for training.
 
     Args:
         images: uint8 or floating point, ``[B, C, H, W]``, on any device.
-        pad: pixels of reflection on each side, of which a crop of H × W is taken at random: the image moves by up to
-            so many pixels, 0 to min(H, W) - 1.
-        flip: mirror left and right with probability ½. Not where that makes another thing or none, as of digits and
-            letters.
-        cutout: side in pixels of a square that is covered, 0 (none) to min(H, W). Its centre is any pixel, so that
-            part of it may lie outside (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552). They cover with
-            zeros after normalisation, that is with the mean of the data; here it is each channel's mean over the
-            batch, which is nearly that one and fits images before and after normalisation.
-        generator: of all draws; None takes torch's own on the CPU. One on the CPU gives the same draws whatever the
-            device of the images. Which images are cropped and mirrored how does not depend on ``cutout``.
+        pad: how many pixels the image may move in each direction, 0 to min(H, W) - 1; what comes in from outside is
+            its reflection.
+        flip: mirror left and right with probability ½. Leave it off for digits and letters.
+        cutout: side in pixels of a square that is covered with each channel's mean over the batch, 0 (none) to
+            min(H, W). Its centre is any pixel, so part of it may lie outside (DeVries and Taylor 2017,
+            https://arxiv.org/abs/1708.04552).
+        generator: of all draws; None takes torch's own on the CPU. A generator on the CPU gives the same draws whatever
+            the device of the images. Crops and flips do not depend on ``cutout``.
 
     Returns:
         New images of the same shape, dtype and device.
@@ -73,7 +71,7 @@ def augment(
 
 
 def _draw(counts: Sequence[int], batch: int, generator: torch.Generator | None) -> Tensor:
-    """For each count integers from 0 to count - 1, one an image: int64, ``[len(counts), batch, 1]``."""
+    """For each count integers from 0 to count - 1, one per image: int64, ``[len(counts), batch, 1]``."""
     device = "cpu" if generator is None else generator.device
     return torch.stack([torch.randint(count, (batch, 1), generator=generator, device=device) for count in counts])
 

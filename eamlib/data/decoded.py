@@ -1,35 +1,34 @@
-"""Images of files, decoded once and kept as one array."""
+"""Image files, decoded once and kept as one array."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from eamlib._extras import need
 from eamlib._files import aside, cache_folder
 
 
-def decoded(
-    name: str, files: Sequence[Path], size: int, fitted: Callable[[np.ndarray, int], np.ndarray] | None = None
-) -> Tensor:
+def decoded(name: str, files: Sequence[Path], size: int, *, fit: bool = False) -> Tensor:
     """The pixels of image files, uint8 ``[N, 3, size, size]``, in the order of ``files``.
 
-    They are decoded at the first call and kept below :func:`eamlib._files.cache_folder`, under ``name`` and a digest of
-    the files' paths, sizes and times: whatever changes among them, they are decoded anew. Where nothing can be kept,
-    the disk being full or the folder read-only, they are decoded at every call.
+    They are decoded at the first call and kept below ``eamlib._files.cache_folder()``, under ``name`` and a digest of
+    the files' paths, sizes and times, so that a changed file is decoded anew. Where nothing can be kept, because the
+    disk is full or the folder read-only, they are decoded at every call.
 
     Args:
         name: of the set; what is kept is named after it.
         files: paths.
         size: pixels a side.
-        fitted: what makes ``[size, size, 3]`` of an image ``[H, W, 3]``; None takes images of this size alone.
+        fit: take the middle square of each image and scale it; else an image of another size is refused.
 
     Raises:
         ValueError: with its path, if a file is truncated, no image, or of another size.
@@ -48,18 +47,22 @@ def decoded(
         kept = np.load(path)
         if kept.shape == shape and kept.dtype == np.uint8:
             return torch.from_numpy(kept)
-    pixels = np.empty(shape, np.uint8)
+    pixels = torch.empty(shape, dtype=torch.uint8)
     for i, file in enumerate(files):
-        image = rgb(file) if fitted is None else fitted(rgb(file), size)
-        if image.shape[:2] != (size, size):
-            height, width = image.shape[:2]
+        image = torch.tensor(rgb(file)).permute(2, 0, 1)
+        height, width = image.shape[1:]
+        if fit:
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            image = scaled(image[:, top : top + side, left : left + side], size)
+        elif (height, width) != (size, size):
             raise ValueError(f"{file} is an image of {width} × {height} pixels; allowed in {name} is {size} × {size}.")
-        pixels[i] = image.transpose(2, 0, 1)
+        pixels[i] = image
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside(path) as unfinished, unfinished.open("wb") as file:
-            np.save(file, pixels)
-    return torch.from_numpy(pixels)
+            np.save(file, pixels.numpy())
+    return pixels
 
 
 def rgb(source: str | Path | BinaryIO) -> np.ndarray:
@@ -82,6 +85,12 @@ def rgb(source: str | Path | BinaryIO) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         why = f"truncated or no image ({error})"
         raise Unreadable(f"{source} cannot be read: {why}. Replace it, or delete it and load again.") from error
+
+
+def scaled(image: Tensor, size: int) -> Tensor:
+    """A square image, uint8 ``[C, S, S]``, as ``[C, size, size]``."""
+    pixels = F.interpolate(image[None].float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return pixels[0].round().clamp(0, 255).to(torch.uint8)
 
 
 class Unreadable(ValueError):

@@ -7,6 +7,7 @@ beside this file, is that of Tian et al. 2019, Contrastive Multiview Coding, htt
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from eamlib._checks import integer_within, positive_int
+from eamlib._checks import integer_within
 from eamlib._extras import need
+from eamlib.data.class_folders import images_of
 from eamlib.data.decoded import rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from PIL.Image import Image
 
 __all__ = ["ImageFolderSet"]
@@ -44,17 +44,16 @@ class ImageFolderSet(Dataset):
         labels: int64, ``[N]``, from 0 to len(classes) - 1.
         classes: the names behind the labels; of ImageNet WordNet ids, in their order.
 
-    ``dataset[i]`` is (PIL image in RGB, of its own size; label). :meth:`loader` makes batches of them, and
-    :meth:`stream` those that are asked for.
+    ``dataset[i]`` is (PIL image in RGB, of its own size; label), and :meth:`stream` reads batches.
 
     Example:
         >>> from pathlib import Path
         >>> from PIL import Image
         >>> Image.new("RGB", (300, 260), "red").save("strawberry.JPEG")
         >>> pictures = ImageFolderSet("fruit", (Path("strawberry.JPEG"),), torch.tensor([0]), ("strawberry",))
-        >>> images, labels = next(iter(pictures.loader(batch_size=1, train=False)))
-        >>> images.shape, labels
-        (torch.Size([1, 3, 224, 224]), tensor([0]))
+        >>> images, labels = next(iter(pictures.stream([torch.tensor([0])])))
+        >>> images.shape, images.dtype, labels
+        (torch.Size([1, 3, 224, 224]), torch.uint8, tensor([0]))
     """
 
     name: str
@@ -71,52 +70,30 @@ class ImageFolderSet(Dataset):
 
         return Image.fromarray(rgb(self.files[index])), int(self.labels[index])
 
-    def loader(
-        self, batch_size: int, *, train: bool, workers: int = 0, generator: torch.Generator | None = None
-    ) -> DataLoader:
-        """Batches for one epoch each time it is iterated: float ``[B, 3, 224, 224]`` and int64 ``[B]``.
-
-        The pixels are normalised with ImageNet's usual statistics. The last batch may be smaller.
-
-        Args:
-            batch_size: images a batch, B.
-            train: shuffle, and of each image a random crop (8 to 100 % of its area, sides 3:4 to 4:3), which is
-                mirrored half of the time; else, in order, the central square of the image with a short side of 256
-                pixels.
-            workers: processes that decode, beside this one; with 0 it decodes itself, which is for trying out.
-            generator: of the order and the crops, on the CPU; None takes torch's own. The same seed gives the same
-                batches, whatever the number of workers.
-
-        Raises:
-            ValueError: if ``batch_size`` or ``workers`` is out of its range; and while it is iterated, with its
-                path, if an image is truncated or none.
-        """
-        epochs = _Epochs(len(self), positive_int("batch_size", batch_size), train, generator)
-        return self._decoded(epochs, _transform(train, normalized=True), workers)
-
     def stream(self, batches: Iterable[Tensor], *, seeds: Tensor | None = None, workers: int = 0) -> DataLoader:
         """The images of ``batches``: uint8 ``[B, 3, 224, 224]``, a quarter of a float's bytes, and int64 ``[B]``.
 
+        An epoch of training reads ``torch.randperm(len(dataset)).split(batch_size)``, with new seeds of
+        ``eamlib.data.imagenet.draw_seeds(len(dataset))``.
+
         Args:
             batches: the indices of each, ``[B]``.
-            seeds: int64, ``[N]``: for each image of the set the seed of its random crop and flip. None takes the
-                central squares.
-            workers: as in :meth:`loader`; the images do not depend on it.
+            seeds: int64, ``[N]``: for each image of the set the seed of its random crop (8 to 100 % of its area, sides
+                3:4 to 4:3), which is mirrored half of the time. None takes the central square of the image with a short
+                side of 256 pixels.
+            workers: processes that decode, beside this one; with 0 it decodes itself, which is for trying out. The
+                images do not depend on it.
 
         Raises:
-            ValueError: as in :meth:`loader`.
+            ValueError: if ``workers`` is out of its range; and while it is iterated, with its path, if an image is
+                truncated or none.
         """
-        train = seeds is not None
-        keys = list(_keys(batches, seeds if train else torch.zeros(len(self), dtype=torch.long)))
-        return self._decoded(keys, _transform(train, normalized=False), workers)
-
-    def _decoded(self, keys: Iterable, transform: Callable[[Image], Tensor], workers: int) -> DataLoader:
+        drawn = torch.zeros(len(self), dtype=torch.long) if seeds is None else seeds
         return DataLoader(
-            _Squares(self, transform),
-            batch_sampler=keys,
+            _Squares(self, _transform(train=seeds is not None)),
+            batch_sampler=[list(zip(batch.tolist(), drawn[batch].tolist(), strict=True)) for batch in batches],
             num_workers=integer_within("workers", workers, 0),
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
             # Of the workers' seeds, which nothing depends on. Else it would draw them from torch's own generator, and
             # reading images would change what dropout draws.
             generator=torch.Generator(),
@@ -134,37 +111,21 @@ def load(root: Path, train: bool, classes: str | Path | None = None) -> ImageFol
             "folder for each class, as torchvision.datasets.ImageNet unpacks the archives. They cannot be fetched "
             "from here: https://image-net.org gives them to who registers."
         )
-    missing = [wnid for wnid in wnids if not (folder / wnid).is_dir()]
-    if missing:
-        raise FileNotFoundError(
-            f"{folder} has no folder for {len(missing)} of the {len(wnids)} listed classes: {', '.join(missing)}."
-        )
-    files, labels = [], []
-    for label, wnid in enumerate(wnids):
-        found = sorted(path for path in (folder / wnid).iterdir() if path.suffix.lower() in (".jpeg", ".jpg"))
-        if not found:
-            raise ValueError(f"class {wnid} is empty: {folder / wnid} holds no .JPEG file.")
-        files += found
-        labels += [label] * len(found)
-    return ImageFolderSet("imagenet100", tuple(files), torch.tensor(labels), wnids)
+    files, labels, classes = images_of(folder, wnids, (".jpeg", ".jpg"))
+    return ImageFolderSet("imagenet100", tuple(files), labels, classes)
 
 
-def _read_class_list(path: Path) -> tuple[str, ...]:
+def _read_class_list(path: Path) -> list[str]:
     """The ids of a list, sorted: its order does not matter, and the labels are those of torchvision's ImageFolder."""
     if not path.is_file():
         raise FileNotFoundError(f"classes = {str(path)!r} is no file; allowed is a text file of 100 WordNet ids.")
-    wnids = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        wnid = line.partition("#")[0].strip()
-        if wnid and not re.fullmatch(r"n[0-9]{8}", wnid):
-            raise ValueError(f"{path}, line {number}: {wnid!r} is no WordNet id; allowed are n and eight digits.")
-        if wnid in wnids:
-            raise ValueError(f"{path}, line {number}: {wnid} stands there twice.")
-        if wnid:
-            wnids.append(wnid)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    wnids = sorted({line.partition("#")[0].strip() for line in lines} - {""})
+    if wrong := [wnid for wnid in wnids if not re.fullmatch(r"n[0-9]{8}", wnid)]:
+        raise ValueError(f"{path} has {wrong[0]!r}, which is no WordNet id; allowed are n and eight digits.")
     if len(wnids) != 100:
-        raise ValueError(f"{path} lists {len(wnids)} classes; ImageNet100 has 100.")
-    return tuple(sorted(wnids))
+        raise ValueError(f"{path} lists {len(wnids)} different classes; ImageNet100 has 100.")
+    return wnids
 
 
 @dataclass(frozen=True)
@@ -182,44 +143,16 @@ class _Squares(Dataset):
             return self.transform(image), label
 
 
-@dataclass(frozen=True)
-class _Epochs:
-    """The keys of :class:`_Squares`, batch by batch, for each epoch anew."""
-
-    count: int
-    batch_size: int
-    shuffle: bool
-    generator: torch.Generator | None
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order, seeds = torch.arange(self.count), torch.zeros(self.count, dtype=torch.long)
-        if self.shuffle:
-            order, seeds = torch.randperm(self.count, generator=self.generator), draw_seeds(self.count, self.generator)
-        # Not returned: a DataLoader may ask for an iterator that it throws away, and nothing must be drawn for that.
-        yield from _keys(order.split(self.batch_size), seeds)
-
-
-def draw_seeds(count: int, generator: torch.Generator | None) -> Tensor:
+def draw_seeds(count: int, generator: torch.Generator | None = None) -> Tensor:
     """A seed for each image of a set: int64, ``[count]``, from 0 on."""
     return torch.randint(2**63 - 1, (count,), generator=generator)
 
 
-def _keys(batches: Iterable[Tensor], seeds: Tensor) -> Iterator[list[tuple[int, int]]]:
-    return (list(zip(batch.tolist(), seeds[batch].tolist(), strict=True)) for batch in batches)
-
-
-def _transform(train: bool, normalized: bool) -> Callable[[Image], Tensor]:
+def _transform(train: bool) -> Callable[[Image], Tensor]:
     need("train", "torchvision")
     from torchvision.transforms import v2
 
     if train:
         crop = v2.RandomResizedCrop(224, scale=AUGMENTATION["scale"], ratio=AUGMENTATION["ratio"])
-        steps = [crop, v2.RandomHorizontalFlip(), v2.PILToTensor()]
-    else:
-        steps = [v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()]
-    if normalized:
-        steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    return v2.Compose(steps)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    return v2.Compose([v2.Resize(256), v2.CenterCrop(224), v2.PILToTensor()])

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from eamlib import data
-from eamlib._checks import positive_int
+from eamlib._checks import integer_within, positive_int
 from eamlib._extras import need
 from eamlib.data.sets import held_in_memory
 
@@ -69,18 +69,18 @@ def load(
 ) -> SegmentationSet:
     """Paste objects on photographs: ``count`` images of ``size`` × ``size`` pixels and their masks.
 
-    The crops are of random place and scale, and may be mirrored; so are the objects' place, scale (½ to ⅞ of the
-    image) and colours, one for an object's dark pixels and one for its light ones. A later object covers an earlier
-    one. Training and test images share neither objects (each comes from its own part of the image set) nor any part
-    of a photograph (test crops lie in the right 30 % of each). The same arguments give the same set.
+    Each crop has a random place and scale and may be mirrored; each object has a random place, scale (½ to ⅞ of the
+    image) and pair of colours, for its dark and its light pixels. A later object covers an earlier one. Training and
+    test images share neither objects (each comes from its own part of the image set) nor any part of a photograph
+    (test crops lie in the right 30 % of each). The same arguments give the same set.
 
     Args:
         objects: an image set that :func:`eamlib.data.load` holds in memory; its classes become 1, 2, …
         count: how many images.
         size: of an image, at least 16.
         train: the training images, else the test images.
-        classes: objects of the set's first so many classes alone, None of all: fewer are learned sooner.
-        max_objects: an image holds 1 to so many.
+        classes: how many of the set's classes to use, from the first; None uses all.
+        max_objects: the most objects that an image holds; the least is 1.
         seed: of all that is drawn.
         root, download: as in :func:`eamlib.data.load`.
 
@@ -96,14 +96,11 @@ def load(
     """
     positive_int("count", count)
     positive_int("max_objects", max_objects)
-    if positive_int("size", size) < 16:
-        raise ValueError(f"size = {size} must be at least 16.")
+    integer_within("size", size, 16)
     held_in_memory("objects", objects)
     source = data.load(objects, root=root, train=train, download=download)
     if classes is not None:
-        if positive_int("classes", classes) > len(source.classes):
-            raise ValueError(f"classes = {classes} is more than the {len(source.classes)} of {objects!r}.")
-        chosen = source.labels < classes
+        chosen = source.labels < integer_within("classes", classes, 1, len(source.classes))
         source = data.ImageSet(source.name, source.images[chosen], source.labels[chosen], source.classes[:classes])
     photographs = _photographs(train)
     # Two streams, or the test images would repeat the training images' places and colours.
@@ -170,12 +167,9 @@ def _photographs(train: bool) -> list[Tensor]:
     need("train", "sklearn")
     from sklearn.datasets import load_sample_images
 
-    parts = []
-    for photograph in load_sample_images().images:
-        pixels = torch.tensor(photograph).permute(2, 0, 1)
-        border = round(_TRAIN_SHARE * pixels.shape[2])
-        parts.append(pixels[:, :, :border] if train else pixels[:, :, border:])
-    return parts
+    photographs = [torch.tensor(photograph).permute(2, 0, 1) for photograph in load_sample_images().images]
+    halves = [pixels.tensor_split([round(_TRAIN_SHARE * pixels.shape[2])], dim=2) for pixels in photographs]
+    return [left if train else right for left, right in halves]
 
 
 def _draw(
@@ -185,20 +179,23 @@ def _draw(
         """Uniform from low to high, both included."""
         return int(torch.randint(low, high + 1, (), generator=generator))
 
+    def scaled(part: Tensor, side: int) -> Tensor:
+        """Bytes ``[C, H, W]`` as floats ``[C, side, side]``."""
+        floats = part[None].float() / 255
+        return F.interpolate(floats, (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
+
     photograph = photographs[integer(0, len(photographs) - 1)]
     _, height, width = photograph.shape
     crop = integer(64, 128)
     top, left = integer(0, height - crop), integer(0, width - crop)
-    ground = photograph[:, top : top + crop, left : left + crop].float() / 255
-    image = F.interpolate(ground[None], size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+    image = scaled(photograph[:, top : top + crop, left : left + crop], size)
     if integer(0, 1):
         image = image.flip(-1)
     mask = torch.full((size, size), BACKGROUND)
     for _ in range(integer(1, max_objects)):
         index = integer(0, len(source) - 1)
         side = integer(size // 2, 7 * size // 8)
-        grey = source.images[index, :1].float() / 255
-        grey = F.interpolate(grey[None], size=(side, side), mode="bilinear", antialias=True, align_corners=False)[0]
+        grey = scaled(source.images[index, :1], side)
         shape = grey[0] > 0.3
         dark, light = torch.rand(2, 3, 1, 1, generator=generator)
         y, x = integer(0, size - side), integer(0, size - side)

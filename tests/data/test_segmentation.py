@@ -75,10 +75,10 @@ def test_a_data_loader_takes_a_set(few):
         ({"objects": "digit"}, "Did you mean 'digits'"),
         ({"objects": "imagenet100"}, "objects = 'imagenet100' stays on disk"),
         ({"count": 0}, "count = 0"),
-        ({"size": 8}, "size = 8 must be at least 16"),
+        ({"size": 8}, "size = 8 must be an integer of at least 16"),
         ({"max_objects": 0}, "max_objects = 0"),
         ({"classes": 0}, "classes = 0"),
-        ({"classes": 11}, "classes = 11 is more than the 10"),
+        ({"classes": 11}, "classes = 11 must be an integer from 1 to 10"),
     ],
 )
 def test_bad_arguments_are_named(options, message):

@@ -132,5 +132,5 @@ def test_a_nan_in_the_attention_says_where_it_came_from(spoil, cause):
 @pytest.mark.parametrize("attention", [KernelAttention(6), EAMAttention(6, output_size=2)])
 def test_maps_without_pixels_are_named_before_the_attention_is_nan(attention):
     layer = DynamicConv2d(6, 6, 3, padding=1, attention=attention)
-    with pytest.raises(ValueError, match=r"input has shape \[2, 6, 0, 5\]; allowed is .* B alone may be 0"):
+    with pytest.raises(ValueError, match=r"input has shape \[2, 6, 0, 5\]; allowed is .* only B may be 0"):
         layer(torch.zeros(2, 6, 0, 5))

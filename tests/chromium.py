@@ -1,4 +1,4 @@
-"""Chromium without a head and without a network, and what the tests ask of a page."""
+"""What the tests ask of a page in Chromium (`book/tools/browser.py` starts it)."""
 
 import functools
 import json
@@ -10,16 +10,22 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
+from browser import NoBrowser, find
 from selenium.webdriver.support.wait import WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
 LAPTOP, PHONE = 1280, 375
 
+
+def is_there() -> bool:
+    """Whether there is a browser, and what drives it: tests fetch neither."""
+    try:
+        return bool(find() and shutil.which("chromedriver"))
+    except NoBrowser:
+        return False
+
+
 NEEDED = pytest.mark.skipif(
-    not (CHROMIUM and CHROMEDRIVER),
-    reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)",
+    not is_there(), reason="needs chromium and chromedriver (Debian: chromium, chromium-driver)"
 )
 
 # MathJax has begun to show its work, which it does for a whole page at once, and all pictures are there.
@@ -104,24 +110,6 @@ def served(folder: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@contextmanager
-def started() -> Iterator[webdriver.Chrome]:
-    """A browser that can reach nothing but this machine, and logs what it asks for."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.add_argument("--headless=new")
-    options.add_argument("--no-sandbox")  # without it Chromium refuses to start as root, as in a container
-    options.add_argument("--disable-dev-shm-usage")
-    options.add_argument("--disable-background-networking")
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def show(browser, width, theme="light"):

@@ -45,8 +45,8 @@ def site(html):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium: see :mod:`chromium`."""
-    from chromium import started
+    """Headless Chromium, which logs what it asks for."""
+    from browser import started
 
-    with started() as driver:
+    with started(log=True) as driver:
         yield driver

@@ -137,20 +137,22 @@ def say_what_runs(app, config):
     """Say which notebooks are executed, and why; what the cache has of them besides is of no use any more."""
     cache = get_cache(config.nb_execution_cache_path)
     records, reasons, valid = cache.list_cache_records(), {}, set()
-    notebooks = sorted(Path(app.srcdir, "notebooks").glob("*.ipynb"))
-    for path in notebooks:
-        notebook = nbformat.reads(uses.as_run(path.read_text(encoding="utf-8"), Path(app.srcdir)), as_version=4)
+    paths = sorted(Path(app.srcdir, "notebooks").glob("*.ipynb"))
+    app.notebooks_to_run = {}
+    for path in paths:
+        notebook = uses.read(path, Path(app.srcdir))
         try:
             valid.add(cache.match_cache_notebook(notebook).pk)
         except KeyError:
+            app.notebooks_to_run[path] = notebook
             before = [cache.get_cache_bundle(record.pk).nb for record in records if record.uri == str(path)]
             reasons.setdefault(why_again(notebook, before[-1] if before else None), []).append(path.stem)
     for record in records:
         if record.pk not in valid:
             cache.remove_cache(record.pk)
     said = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-    number = sum(map(len, reasons.values()))
-    getLogger(__name__).info("%d of %d notebooks run%s.", number, len(notebooks), f": {said}" if said else "")
+    number = len(app.notebooks_to_run)
+    getLogger(__name__).info("%d of %d notebooks run%s.", number, len(paths), f": {said}" if said else "")
 
 
 def why_again(notebook, before):

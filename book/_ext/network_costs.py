@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from docutils import nodes
-from written import Written
+from generated import GeneratedMarkdown
 
 from eamlib import cost, create_model
 from eamlib._files import replace
@@ -67,7 +67,7 @@ def counts(made: Path) -> dict[str, dict[str, dict[str, int]]]:
     return json.loads(kept.read_text(encoding="utf-8"))
 
 
-class NetworkCosts(Written):
+class NetworkCosts(GeneratedMarkdown):
     """A table for each paper."""
 
     def run(self):

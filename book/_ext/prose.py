@@ -90,7 +90,7 @@ def _value(node: ast.expr, names: dict):
     raise Trouble(f"{ast.unparse(node)!r} is neither arithmetic nor a call of a known function.")
 
 
-def written(marker: Marker, value: float, text: str) -> str:
+def formatted(marker: Marker, value: float, text: str) -> str:
     """The value as the marker's number has to be written, in the style in which it stands in the text."""
     number = marker.number
     if number.lower() in WORDS and value in range(len(WORDS)):
@@ -114,7 +114,7 @@ def wrong(marker: Marker, text: str, names: dict) -> tuple[str, str | None] | No
     """
     value = evaluate(marker.expression, names)
     if marker.exact:
-        if marker.number == (right := written(marker, value, text)):
+        if marker.number == (right := formatted(marker, value, text)):
             return None
         return f"{marker.number} should be {right}, by {marker.expression}. `make numbers` writes it.", right
     plain = marker.number.lower()

@@ -5,7 +5,7 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 
-from written import Written
+from generated import GeneratedMarkdown
 
 from eamlib.papers import records
 
@@ -20,7 +20,7 @@ def setup(app):
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-class BuildFacts(Written):
+class BuildFacts(GeneratedMarkdown):
     """The budget, the versions, the device, the commit and the date of this build."""
 
     def lines(self):
@@ -30,7 +30,7 @@ class BuildFacts(Written):
         yield from (f"- **{name}** {value}" for name, value in facts.items())
 
 
-class RecordedRuns(Written):
+class RecordedRuns(GeneratedMarkdown):
     """The recorded runs, folder by folder: how many, on what and when; and whether a GPU is among the devices."""
 
     def lines(self):
@@ -46,7 +46,7 @@ class RecordedRuns(Written):
         yield on_what([run for runs in found.values() for run in runs])
 
 
-class Workflows(Written):
+class Workflows(GeneratedMarkdown):
     """The repository's workflows, each with the addresses of its runs and of its badge."""
 
     def lines(self):

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from generated import GeneratedMarkdown
 from sphinx.errors import ExtensionError
-from written import Written
 
 LAB = 90  # minutes of a week's lab
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -26,7 +26,7 @@ def setup(app):
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-class Generated(Written):
+class FromChapters(GeneratedMarkdown):
     """Made of the chapters and of the tools that read them: where one of these changes, the page is read again."""
 
     def lines(self):
@@ -49,7 +49,7 @@ def given(kind: exercises.Kind) -> str:
     return ", ".join(f"{points} by {who}" for who, points in parts.items() if points)
 
 
-class Kinds(Generated):
+class Kinds(FromChapters):
     """What an exercise of each kind counts."""
 
     def markdown(self):
@@ -57,7 +57,7 @@ class Kinds(Generated):
         return table(["kind", "points", "given", "minutes"], rows)
 
 
-class Rubrics(Generated):
+class Rubrics(FromChapters):
     """What a reader gives points for."""
 
     def markdown(self):
@@ -67,7 +67,7 @@ class Rubrics(Generated):
         return "\n".join(lines)
 
 
-class Table(Generated):
+class Table(FromChapters):
     """Every exercise, a chapter a row."""
 
     def markdown(self):
@@ -90,7 +90,7 @@ def sizes(found: list[exercises.Exercise]) -> tuple[str, int]:
     return points, sum(kind.minutes for kind in kinds)
 
 
-class Syllabus(Generated):
+class Syllabus(FromChapters):
     """Weeks, a line each: chapters | lecture | exercises in the lab | what may be skipped. The rest is homework."""
 
     has_content = True
@@ -128,7 +128,7 @@ def listed(part: list[exercises.Exercise]) -> str:
     return f"{', '.join(exercise.id for exercise in part)} ({points} points, {minutes} min)"
 
 
-class Exam(Generated):
+class Exam(FromChapters):
     """The exam of seed 0, its answers folded away."""
 
     def markdown(self):

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
 KEY = "uses"
@@ -52,6 +53,11 @@ def as_run(text: str, root: Path) -> str:
     for cell in cells[:1]:
         cell["metadata"][KEY] = uses(["".join(each["source"]) for each in cells], root)
     return json.dumps(notebook)
+
+
+def read(path: Path, root: Path) -> nbformat.NotebookNode:
+    """A notebook by which the cache is asked."""
+    return nbformat.reads(as_run(path.read_text(encoding="utf-8"), root), as_version=4)
 
 
 def uses(cells: list[str], root: Path) -> dict[str, str]:

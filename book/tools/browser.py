@@ -1,4 +1,4 @@
-"""Chromium without a head and without a network, for what is printed.
+"""Chromium without a head and without a network, for what is printed and for the tests.
 
 Run as a script it says where the browser is, or what to install, and needs nothing but Python: `make pdf` asks it
 before it does any work.
@@ -41,8 +41,12 @@ def find() -> str:
 
 
 @contextmanager
-def started() -> Iterator:
+def started(*arguments: str, log: bool = False) -> Iterator:
     """A browser that can reach nothing but this machine.
+
+    Args:
+        arguments: more of Chromium's own.
+        log: whether it keeps what it asks for and complains of.
 
     Raises:
         NoBrowser: if there is none, it is too old, or there is nothing to drive it with.
@@ -52,12 +56,17 @@ def started() -> Iterator:
 
     options = webdriver.ChromeOptions()
     options.binary_location = find()
-    options.add_argument("--headless=new")
-    options.add_argument("--no-sandbox")  # without it Chromium refuses to start as root, as in a container
-    options.add_argument("--disable-dev-shm-usage")
-    options.add_argument("--disable-background-networking")
-    options.add_argument("--allow-file-access-from-files")  # the mathematics' fonts are files
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # without it Chromium refuses to start as root, as in a container
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        *arguments,
+    ):
+        options.add_argument(argument)
+    if log:
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     # Where there is no ChromeDriver, selenium fetches the one that fits, from a network.
     os.environ.setdefault("SE_AVOID_STATS", "true")
     service = webdriver.ChromeService(shutil.which("chromedriver"))

@@ -9,7 +9,8 @@ first visit loads. Nothing is compressed, as a server on the web would.
 import statistics
 import sys
 
-from chromium import CHROMEDRIVER, CHROMIUM, LAPTOP, PHONE, served, show, started, visit, wait
+from browser import NoBrowser, started
+from chromium import LAPTOP, PHONE, served, show, visit, wait
 from conftest import HTML, toc_pages
 
 # A picture belongs to its page; what lies in _static, and the index of the search, is loaded once for all.
@@ -33,8 +34,6 @@ def measure(browser, address):
 
 
 def main():
-    if not (CHROMIUM and CHROMEDRIVER):
-        sys.exit("make speed needs Chromium and ChromeDriver (Debian: chromium, chromium-driver).")
     if not (HTML / "execution.json").exists():
         sys.exit("The book is not built: run `make book`.")
     print(f"{'page':44}{'width':>6}{'paint ms':>10}{'load ms':>9}{'page kB':>9}{'all kB':>8}")
@@ -53,4 +52,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NoBrowser as missing:
+        sys.exit(str(missing))

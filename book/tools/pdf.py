@@ -11,7 +11,6 @@ import io
 import json
 import posixpath
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ ADDRESS = CITATION["repository-code"]
 SHEET_PAGE = "book/cheat_sheet"
 LANGUAGE = "en-GB"
 BOOK_WIDTH, SHEET_WIDTH = 170, 281  # millimetres between the margins, which `pdf.css` and `sheet` set
+FONTS_ARE_FILES = "--allow-file-access-from-files"  # those of the mathematics
 SHORT = 24  # lines of code that are kept on one page
 
 # Everything is there: the fonts, the pictures, the mathematics. A picture that is not says so.
@@ -65,6 +65,11 @@ NUMBER = """
     for (const [target, page] of Object.entries(arguments[0]))
         document.querySelector(`.contents a[href="#${CSS.escape(target)}"] ~ .number`).textContent = page;
 """
+# As the built pages have it; but a formula is read aloud as its TeX, which `article` lays beside it.
+MATHEMATICS = {
+    "processHtmlClass": "tex2jax_process|mathjax_process|math|output_area",
+    "enableAssistiveMml": False,
+}
 # What has hardly a colour of its own in code, and makes four fifths of its elements: each would be one in the PDF.
 PLAIN = re.compile(r'<span class="(?:n|nn|o|p|w)">([^<]*)</span>')
 
@@ -80,7 +85,7 @@ def main() -> None:
     title, author = config["title"], config["author"]
     root, parts = table_of_contents(ROOT / "_toc.yml")
     try:
-        with browser.started() as chromium:
+        with browser.started(FONTS_ARE_FILES) as chromium:
             page = joined(HTML, root, parts, PDF, title, cover(title, author))
             write(BOOK, printed(chromium, page, PDF / "book.html"), title, author)
             footer = f"{title} · {ADDRESS} · CC BY 4.0"
@@ -133,7 +138,7 @@ def joined(folder: Path, root: str, parts: list[tuple[str, list[str]]], into: Pa
     body = BeautifulSoup(cover, "html.parser")
     body.extend([contents, *chapters.values()])
     check_links(body)
-    return document(folder, pages, into, title, str(body), "\n".join(headers))
+    return document(folder, into, title, str(body), "\n".join(headers))
 
 
 def sheet(folder: Path, page: str, into: Path, title: str, footer: str) -> str:
@@ -142,7 +147,7 @@ def sheet(folder: Path, page: str, into: Path, title: str, footer: str) -> str:
     alone["class"] = "sheet"
     footer = json.dumps(footer, ensure_ascii=False)
     paper = f"@page {{ size: A4 landscape; margin: 8mm 8mm 11mm; @bottom-center {{ content: {footer} }} }}"
-    return document(folder, [page], into, title, str(alone), paper)
+    return document(folder, into, title, str(alone), paper)
 
 
 def name_of(page: str) -> str:
@@ -244,8 +249,8 @@ def check_links(body: Tag) -> None:
         raise Unprintable("Links of the book in one page: " + "; ".join(wrong))
 
 
-def document(folder: Path, pages: list[str], into: Path, title: str, body: str, style: str) -> str:
-    """A page around ``body``, with the style sheet for paper and the mathematics of the built pages."""
+def document(folder: Path, into: Path, title: str, body: str, style: str) -> str:
+    """A page around ``body``, with the style sheet for paper and the MathJax of the built pages."""
     up = posixpath.relpath(folder.resolve().as_posix(), into.resolve().as_posix())
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf").as_uri()
     css = (Path(__file__).with_name("pdf.css").read_text(encoding="utf-8")).replace("FONTS", fonts)
@@ -253,39 +258,21 @@ def document(folder: Path, pages: list[str], into: Path, title: str, body: str, 
         f'<!doctype html><html lang="{LANGUAGE}" data-theme="light"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title>"
         f'<link rel="stylesheet" href="{up}/_static/pygments.css"><style>{css}\n{style}</style>'
-        f"{mathematics(folder, pages, up)}</head><body>{body}</body></html>"
+        f"<script>window.MathJax = {{options: {json.dumps(MATHEMATICS)}}}</script>"
+        f'<script src="{up}/_static/mathjax/tex-chtml.js"></script></head><body>{body}</body></html>'
     )
-
-
-def mathematics(folder: Path, pages: list[str], up: str) -> str:
-    """MathJax, configured as on the first of the pages that has it."""
-    for page in pages:
-        soup = BeautifulSoup((folder / f"{page}.html").read_text(encoding="utf-8"), "html.parser")
-        if scripts := [script for script in soup.select("head script") if "mathjax" in str(script).lower()]:
-            for script in scripts:
-                if script.has_attr("src"):
-                    script["src"] = f"{up}/{posixpath.normpath(posixpath.join(posixpath.dirname(page), script['src']))}"
-            # A formula is read aloud as its TeX, which `article` has laid beside it.
-            quiet = "MathJax.options = {...MathJax.options, enableAssistiveMml: false};"
-            at = next(i for i, script in enumerate(scripts) if script.has_attr("src"))
-            scripts.insert(at, f"<script>window.MathJax = window.MathJax || {{}}; {quiet}</script>")
-            return "".join(map(str, scripts))
-    return ""
 
 
 def cover(title: str, author: str) -> str:
     """Title, authors, figure, licences, and of which state of the book this is."""
     facts = json.loads((HTML / "execution.json").read_text(encoding="utf-8"))
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=8", "--exclude=*"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     subtitle = CITATION["title"].removeprefix(title).lstrip(": ")
-    of = f" from commit {commit.replace('-dirty', ', with changes')}" if commit else ""
     return f"""<div class="cover" id="cover">
         <p class="title">{html.escape(title)}</p><p class="subtitle">{html.escape(subtitle)}</p>
         <img src="../lineage.png" alt="From the standard convolution to EAM, in six steps with their costs">
         <p class="author">{html.escape(author)}</p>
-        <p>Printed {date.today().strftime("%d %B %Y").lstrip("0")}{of}.<br>
-        Its code was run on {html.escape(facts["device"])}, budget <code>{facts["budget"]}</code>,
+        <p>Printed {date.today().strftime("%d %B %Y").lstrip("0")} from pages of commit {facts["commit"]}.<br>
+        Their code was run on {html.escape(facts["device"])}, budget <code>{facts["budget"]}</code>,
         with PyTorch {facts["torch"]} and Python {facts["python"]}.</p>
         <p>The book, to read on a screen and to run: <a href="{ADDRESS}">{ADDRESS}</a><br>
         Text and figures: <a href="https://creativecommons.org/licenses/by/4.0/">CC BY 4.0</a>. Code: MIT.</p>

@@ -8,7 +8,6 @@ teacher says is what the chapter says.
 import base64
 import html
 import importlib.util
-import json
 import re
 import shutil
 import struct
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import jinja2
 import nbformat
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import best_match
 from jupyter_cache import get_cache
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -36,16 +37,16 @@ import uses  # noqa: E402
 
 from eamlib.book.exercises import QUIZZES  # noqa: E402
 
-TYPES = {
-    "slide": "begins a slide",
-    "subslide": "begins a slide below the last one",
-    "fragment": "goes on the last slide, at the next key",
-    "-": "goes on the last slide",
-    "notes": "goes to the notes of the last slide",
-    "skip": "is not shown",
+STRINGS = {"type": "array", "items": {"type": "string"}}
+BEGINS = "slide", "subslide"
+# What a cell's metadata may say: `checked` knows where, and CONTRIBUTING.md what it means.
+KEYS = {
+    "slide_type": {"enum": [*BEGINS, "fragment", "-", "notes", "skip"]},
+    "title": {"type": "string"},
+    "points": STRINGS,
+    "sentences": STRINGS,
+    "show": {"enum": ["output", "code", "both"]},
 }
-KEYS = {"slide_type": str, "title": str, "sentences": list, "points": list, "show": str, "question": int}
-SHOWN = "output", "code", "both"
 LINES = 14  # of code, at most
 FIGURE = '<figure class="compact"'
 SIGHT = re.compile("<(figure|table|pre)")
@@ -84,7 +85,6 @@ def markdown() -> MarkdownIt:
     parser.add_render_rule(
         "amsmath", lambda self, tokens, i, *_: mathematics(tokens[i].content, {"display_mode": True})
     )
-    parser.core.ruler.push("plain_links", plain_links)
     return parser
 
 
@@ -94,32 +94,29 @@ def mathematics(tex: str, options: dict) -> str:
     return f"<{'div' if display else 'span'} class='math'>{html.escape(tex)}</{'div' if display else 'span'}>"
 
 
-def plain_links(state):
-    """A link into the book is text on a slide, which may lie anywhere; a link to elsewhere stays one."""
-    for token in state.tokens:
-        kept, inside = [], []
-        for child in token.children or ():
-            if child.type == "link_open":
-                inside.append(child.attrs["href"].startswith(("https://", "http://")))
-            stays = child.type not in ("link_open", "link_close") or inside[-1]
-            if child.type == "link_close":
-                inside.pop()
-            if stays:
-                kept.append(child)
-        if token.children:
-            token.children = kept
-
-
 def paint(code: str, language: str = "python") -> str:
     return highlight(code, get_lexer_by_name(language or "text"), HtmlFormatter(cssclass="code"))
 
 
+def unlinked(page: str) -> str:
+    """A link into the book is text on a slide, which may lie anywhere; a link to elsewhere stays one."""
+    return re.sub(r'<a href="(?!https?://)[^>]*>(.*?)</a>', r"\1", page, flags=re.DOTALL)
+
+
 def rendered(node: SyntaxTreeNode) -> str:
-    return markdown().renderer.render(node.to_tokens(), markdown().options, {})
+    return unlinked(markdown().renderer.render(node.to_tokens(), markdown().options, {}))
+
+
+def block(source: str) -> str:
+    return unlinked(markdown().render(source))
 
 
 def inline(source: str) -> str:
-    return markdown().renderInline(source)
+    return unlinked(markdown().renderInline(source))
+
+
+def listed(items: list[str], tag: str = "ul") -> str:
+    return f"<{tag}>{''.join(f'<li>{inline(item)}</li>' for item in items)}</{tag}>"
 
 
 PROTECTED = re.compile(r"\$[^$]+\$|`[^`]+`|\[[^\]]*\]\([^)]*\)|\b(?:e\.g|i\.e|et al|vs)\.")
@@ -178,43 +175,40 @@ def parts(source: str, chosen: list[str] | None = None) -> list[Part]:
     """
     found, left = [Part(None)], [plain(words) for words in chosen or ()]
 
-    def key(paragraph):
+    def picked(paragraph):
         if chosen is None:
             return leading(paragraph)
-        picked = []
+        kept = []
         for sentence in sentences(paragraph):
-            for words in left:
-                if plain(sentence).startswith(words):
-                    picked.append(sentence)
-                    left.remove(words)
-                    break
-        return picked
+            if begin := next(filter(plain(sentence).startswith, left), None):
+                left.remove(begin)
+                kept.append(sentence)
+        return kept
 
     for node in SyntaxTreeNode(markdown().parse(source)).children:
         if node.type == "heading":
             found.append(Part(rendered(node.children[0])))
             continue
-        part, block = found[-1], "" if node.type == "html_block" else rendered(node)
-        part.whole.append(block)
+        if node.type in ("html_block", "hr"):
+            continue
+        part, text = found[-1], rendered(node)
+        part.whole.append(text)
         match node.type:
             case "paragraph" if node.children[0].children[0].type == "image":
-                part.shown.append(block)
+                part.shown.append(text)
             case "paragraph":
-                part.shown += [f"<p>{inline(sentence)}</p>" for sentence in key(node.children[0].content)]
-                part.notes.append(block)
+                part.shown += [f"<p>{inline(sentence)}</p>" for sentence in picked(node.children[0].content)]
+                part.notes.append(text)
             case "bullet_list" | "ordered_list":
                 items = [item.children[0].children[0].content for item in node.children]
                 shown = [" ".join(leading(item) or [item]) for item in items]
-                tag = "ul" if node.type == "bullet_list" else "ol"
-                part.shown.append(f"<{tag}>{''.join(f'<li>{inline(item)}</li>' for item in shown)}</{tag}>")
+                part.shown.append(listed(shown, "ul" if node.type == "bullet_list" else "ol"))
                 if shown != items:
-                    part.notes.append(block)
+                    part.notes.append(text)
             case "blockquote":
-                part.notes.append(block)
+                part.notes.append(text)
             case "math_block" | "amsmath" | "table" | "fence":
-                part.shown.append(block)
-            case "html_block" | "hr":
-                pass
+                part.shown.append(text)
             case other:
                 raise BadMetadata(f"no slide can show a {other}")
     if left:
@@ -261,12 +255,14 @@ def output(cell) -> list[str]:
     return shown
 
 
-def code_cell(cell, show: str | None) -> list[str]:
+def code_and_output(cell, show: str | None = None) -> list[str]:
+    """A cell's output, its code or both; without a word its output, or its code where there is none."""
     found = output(cell)
-    show = show or ("output" if found else "code")
     if show in ("output", "both") and not found:
         raise BadMetadata("it has no output to show")
-    return ([code(cell)] if show != "output" else []) + (found if show != "code" else [])
+    if show == "both":
+        return [code(cell), *found]
+    return [code(cell)] if show == "code" or not found else found
 
 
 def asked(cell) -> str | None:
@@ -275,12 +271,9 @@ def asked(cell) -> str | None:
     return found[1] if found else None
 
 
-def question(exercise: str, number: int) -> Slide:
-    """A question to ask the room; the answer is in the notes."""
-    questions = QUIZZES[exercise]
-    if not 1 <= number <= len(questions):
-        raise BadMetadata(f"exercise {exercise} has {len(questions)} questions, not {number}")
-    asks = questions[number - 1]
+def question(exercise: str) -> Slide:
+    """The first question of a quiz, to ask the room; the answer is in the notes."""
+    asks = QUIZZES[exercise][0]
     slide = Slide("Ask the room", "subslide", [f"<p>{inline(asks['question'])}</p>"], kind="question")
     letters = iter("ABCDEFGH")
     for answer in asks["answers"]:
@@ -297,40 +290,28 @@ def question(exercise: str, number: int) -> Slide:
 # A notebook -------------------------------------------------------------------------------------------------------
 
 
-def marks(cell) -> dict:
-    """A cell's `slideshow` metadata, checked."""
-    found = cell.metadata.get("slideshow", {})
-    if not found:
-        return {"slide_type": "skip"}
-    if not isinstance(found, dict):
-        raise BadMetadata("its slideshow is no object")
-    for key, value in found.items():
-        if key not in KEYS:
-            raise BadMetadata(f"unknown key “{key}” in slideshow; there are {', '.join(KEYS)}")
-        if not isinstance(value, KEYS[key]) or (KEYS[key] is list and not all(isinstance(v, str) for v in value)):
-            raise BadMetadata(
-                f"slideshow's “{key}” is a {'list of strings' if KEYS[key] is list else KEYS[key].__name__}"
-            )
-    if found.get("slide_type") not in TYPES:
-        raise BadMetadata(f"unknown slide_type “{found.get('slide_type')}”; there are {', '.join(TYPES)}")
-    if found.get("show", "output") not in SHOWN:
-        raise BadMetadata(f"unknown show “{found['show']}”; there are {', '.join(SHOWN)}")
-    begins = found["slide_type"] in ("slide", "subslide")
-    allowed = {
-        "title": begins,
-        "sentences": cell.cell_type == "markdown" and (begins or found["slide_type"] in ("-", "fragment")),
-        "points": begins or found["slide_type"] in ("-", "fragment"),
-        "show": cell.cell_type == "code" and asked(cell) is None,
-        "question": asked(cell) is not None,
-    }
-    for key, may in allowed.items():
-        if key in found and not may:
-            raise BadMetadata(f"“{key}” says nothing in this cell")
+def points(mark: dict) -> list[str]:
+    return [listed(mark["points"])] if "points" in mark else []
+
+
+def stepwise(blocks: list[str], mark: dict) -> list[str]:
+    """What appears one after another, where a cell is a fragment."""
+    return [f"<div class='fragment'>{each}</div>" for each in blocks] if mark["slide_type"] == "fragment" else blocks
+
+
+def checked(cell) -> dict:
+    """A cell's `slideshow` metadata."""
+    found = cell.metadata.get("slideshow") or {"slide_type": "skip"}
+    kind, keys = found.get("slide_type"), ["slide_type"]
+    if kind in BEGINS:
+        keys.append("title")
+    if kind not in ("notes", "skip") and not asked(cell):
+        keys += ["points", "sentences" if cell.cell_type == "markdown" else "show"]
+    allowed = {key: KEYS[key] for key in keys}
+    schema = {"type": "object", "properties": allowed, "required": ["slide_type"], "additionalProperties": False}
+    if error := best_match(Draft7Validator(schema).iter_errors(found)):
+        raise BadMetadata(f"its slideshow: {error.message}. Allowed here: {', '.join(keys)}.")
     return found
-
-
-def fragment(blocks: list[str], yes: bool) -> list[str]:
-    return [f"<div class='fragment'>{block}</div>" if yes else block for block in blocks]
 
 
 def exercises(notebook) -> Slide:
@@ -344,7 +325,7 @@ def exercises(notebook) -> Slide:
             while task and len(first.split()) < 12:
                 first += " " + task.pop(0)
             rows.append(f"<tr><td>{found[1]}</td><td><em>{found[2]}</em></td><td>{inline(first)}</td></tr>")
-            notes += [f"<p><b>{found[1]}</b></p>", markdown().render(found[3])]
+            notes += [f"<p><b>{found[1]}</b></p>", block(found[3])]
     return Slide("Exercises", shown=[f"<table class='exercises'>{''.join(rows)}</table>"], notes=notes)
 
 
@@ -362,7 +343,7 @@ def deck(notebook, name: str) -> list[Slide]:
     slides, wrong = [], []
     for cell in notebook.cells:
         try:
-            add(cell, slides, notebook)
+            add(cell, checked(cell), slides, notebook)
         except BadMetadata as error:
             wrong.append(BadMetadata(f"{name}, cell {cell.id}: {error}"))
     for slide in slides:
@@ -375,63 +356,54 @@ def deck(notebook, name: str) -> list[Slide]:
     return slides
 
 
-def add(cell, slides: list[Slide], notebook):
+def add(cell, mark: dict, slides: list[Slide], notebook) -> None:
     """Put a cell on the slides."""
-    mark = marks(cell)
-    kind = mark["slide_type"]
+    kind, is_code = mark["slide_type"], cell.cell_type == "code"
     if kind == "skip":
         return
-    begins = kind in ("slide", "subslide")
-    if not slides and not (begins and cell.source.startswith("# ")):
-        raise BadMetadata("the first slide is the chapter's title")
     if not slides:
+        if not cell.source.startswith("# "):
+            raise BadMetadata("the first slide is the chapter's title")
         slides.append(opening(cell))
-        return
-    if exercise := asked(cell):
-        if not begins:
-            raise BadMetadata("a quiz is a slide of its own")
-        slides.append(question(exercise, mark.get("question", 1)))
-        slides[-1].title = inline(mark["title"]) if "title" in mark else slides[-1].title
-        return
+    elif exercise := asked(cell):
+        slides.append(question(exercise))
+        slides[-1].title = inline(mark.get("title", slides[-1].title))
+    elif kind == "notes":
+        said = code_and_output(cell) if is_code else [text for part in parts(cell.source) for text in part.whole]
+        slides[-1].notes += said
+    elif is_code:
+        add_code(cell, mark, slides)
+    else:
+        add_text(cell, mark, slides, notebook)
 
-    points = (
-        [f"<ul>{''.join(f'<li>{inline(point)}</li>' for point in mark['points'])}</ul>"] if "points" in mark else []
-    )
-    if cell.cell_type == "code":
-        if begins:
-            if "title" not in mark:
-                raise BadMetadata("a slide that begins with code has a title in its metadata")
-            slides.append(Slide(inline(mark["title"]), kind))
-        if kind != "notes":
-            slides[-1].shown += fragment(points + code_cell(cell, mark.get("show")), kind == "fragment")
-        else:
-            slides[-1].notes += code_cell(cell, None)
-        return
 
-    found = parts(cell.source, mark.get("sentences"))
-    if kind == "notes":
-        for part in found:
-            slides[-1].notes += part.whole
-        return
-    if begins and "title" in mark and found[0].title is None:
+def add_code(cell, mark: dict, slides: list[Slide]) -> None:
+    if mark["slide_type"] in BEGINS:
+        if "title" not in mark:
+            raise BadMetadata("a slide that begins with code has a title in its metadata")
+        slides.append(Slide(inline(mark["title"]), mark["slide_type"]))
+    slides[-1].shown += stepwise(points(mark) + code_and_output(cell, mark.get("show")), mark)
+
+
+def add_text(cell, mark: dict, slides: list[Slide], notebook) -> None:
+    """A slide for each heading; what stands before the first one ends the slide before, unless it has a title."""
+    begins = mark["slide_type"] in BEGINS
+    found, first = parts(cell.source, mark.get("sentences")), points(mark)
+    if "title" in mark:
         found[0].title = inline(mark["title"])
     elif begins and found[0].title is None and len(found) == 1:
         raise BadMetadata("a slide without a heading has a title in its metadata")
-    elif begins and "title" in mark:  # instead of the heading
-        next(part for part in found if part.title is not None).title = inline(mark["title"])
     for part in found:
         if part.title == "Exercises":
             slides.append(exercises(notebook))
-            continue
-        if part.title is not None:
-            slides.append(Slide(part.title, kind if begins else "subslide"))
-        elif begins:  # what stands before a heading ends the last slide
+        elif part.title is None and begins:
             slides[-1].notes += part.whole
-            continue
-        step = kind == "fragment" and part.title is None
-        slides[-1].shown += fragment(part.shown + points, step)
-        slides[-1].notes += part.notes
-        points = []
+        else:
+            if part.title is not None:
+                slides.append(Slide(part.title, mark["slide_type"] if begins else "subslide"))
+            slides[-1].shown += part.shown + first if part.title else stepwise(part.shown + first, mark)
+            slides[-1].notes += part.notes
+            first = []
 
 
 # Files ------------------------------------------------------------------------------------------------------------
@@ -439,16 +411,14 @@ def add(cell, slides: list[Slide], notebook):
 
 def executed(path: Path, folder: Path):
     """A notebook with its outputs, from the book's cache, which does not know of slides."""
-    text = path.read_text(encoding="utf-8")
-    shows = [cell["metadata"].get("slideshow") for cell in json.loads(text)["cells"]]
-    notebook = nbformat.reads(uses.as_run(text, ROOT), as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     try:
-        _, notebook = get_cache(folder).merge_match_into_notebook(notebook)
+        _, ran = get_cache(folder).merge_match_into_notebook(uses.read(path, ROOT))
     except KeyError:
         sys.exit(f"{path.name} is not what the book has executed: run `make book` first")
-    for cell, show in zip(notebook.cells, shows, strict=True):
-        if show is not None:
-            cell.metadata["slideshow"] = show
+    for cell, found in zip(notebook.cells, ran.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs = found.outputs
     markers.strip_cells(notebook.cells)
     return notebook
 

@@ -167,7 +167,7 @@ def book(app, library):
             eambook.say_what_runs(app, app.config)
         cache = get_cache(app.config.nb_execution_cache_path)
         for path in sorted(library.glob("notebooks/*.ipynb")):
-            notebook = nbformat.reads(uses.as_run(path.read_text("utf-8"), library), as_version=4)
+            notebook = uses.read(path, library)
             cache.cache_notebook_bundle(CacheBundleIn(notebook, str(path)), check_validity=False, overwrite=True)
         return caplog.messages[-1]
 

@@ -157,16 +157,16 @@ def test_exercises_are_listed_with_their_kind():
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
-        (text("## One", slide_type="sliding"), "unknown slide_type “sliding”"),
-        (text("## One", slide_type="slide", heading="x"), "unknown key “heading”"),
-        (text("## One", slide_type="slide", points="x"), "slideshow's “points” is a list of strings"),
+        (text("## One", slide_type="sliding"), "'sliding' is not one of ['slide', "),
+        (text("## One", slide_type="slide", heading="x"), "unexpected). Allowed here: slide_type, title, points, sent"),
+        (text("## One", slide_type="slide", points="x"), "'x' is not of type 'array'"),
         (text("No heading.", slide_type="slide"), "a slide without a heading has a title"),
-        (text("Said.", slide_type="notes", sentences=["Said"]), "“sentences” says nothing in this cell"),
+        (text("Said.", slide_type="notes", sentences=["Said"]), "unexpected). Allowed here: slide_type."),
         (code("1", slide_type="slide"), "a slide that begins with code has a title"),
-        (code("1", slide_type="-", show="all"), "unknown show “all”"),
+        (code("1", slide_type="-", show="all"), "'all' is not one of ['output', "),
         (code("1", slide_type="-", show="output"), "no output to show"),
         (code("1\n" * 15, slide_type="-"), "15 lines of code are shown"),
-        (code('quiz("9.1")', slide_type="slide", question=9), "has 3 questions, not 9"),
+        (code('quiz("9.1")', slide_type="slide", points=["x"]), "('points' was unexpected)"),
         (text("## Nothing", slide_type="slide"), "nothing stands on the slide “Nothing”"),
     ],
 )

@@ -6,10 +6,7 @@ built with one job, the default: their notebooks have the machine to themselves.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import nbformat
-import uses
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
@@ -17,39 +14,25 @@ from sphinx.errors import ExtensionError
 
 
 def setup(app):
-    app.connect("config-inited", execute_ahead, priority=600)  # after eambook, which names the cache
+    app.connect("config-inited", execute, priority=600)  # after eambook, which says what is to run
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def execute_ahead(app, config):
+def execute(app, config):
+    """Execute the notebooks of ``app.notebooks_to_run`` and put what succeeds into the cache."""
     said = os.environ.get("JOBS", "1")
     if not said.isdecimal() or int(said) < 1:
         raise ExtensionError(f"JOBS = {said!r} is no number of notebooks. Allowed: integers from 1.")
     if (jobs := int(said)) == 1:
         return
+
+    def run(path):
+        notebook, timeout = app.notebooks_to_run[path], config.nb_execution_timeout
+        return path, single_nb_execution(notebook, str(path.parent), timeout, allow_errors=False)
+
     cache = get_cache(config.nb_execution_cache_path)
-    root = Path(app.srcdir)
-    notebooks = {path: read(path, root) for path in sorted(root.glob("notebooks/*.ipynb"))}
-    waiting = [path for path, notebook in notebooks.items() if not is_cached(cache, notebook)]
     with ThreadPoolExecutor(jobs) as workers:
-        results = workers.map(lambda path: execute(path, notebooks[path], config), waiting)
-        for path, result in zip(waiting, results, strict=True):
+        for path, result in workers.map(run, app.notebooks_to_run):
             if result.err is None:  # one that failed is left to its page, which runs it again and says what is wrong
                 bundle = CacheBundleIn(result.nb, str(path), data={"execution_seconds": result.time})
                 cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-
-
-def read(path, root):
-    return nbformat.reads(uses.as_run(path.read_text(encoding="utf-8"), root), as_version=4)
-
-
-def is_cached(cache, notebook):
-    try:
-        cache.match_cache_notebook(notebook)
-    except KeyError:
-        return False
-    return True
-
-
-def execute(path, notebook, config):
-    return single_nb_execution(notebook, str(path.parent), config.nb_execution_timeout, allow_errors=False)

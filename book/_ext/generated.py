@@ -1,4 +1,4 @@
-"""A directive that stands for Markdown which it writes itself."""
+"""A directive that stands for Markdown which is made when the page is read."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 
-class Written(SphinxDirective):
+class GeneratedMarkdown(SphinxDirective):
     """What a class of this kind returns from :meth:`lines` is read as if it stood on the page."""
 
     def run(self):

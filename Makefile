@@ -48,7 +48,7 @@ exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEE
 	@$(BIN)/python book/tools/exam.py $(SEED)
 
 # Two processes, since each has one thread. A file stays with one of them, which shares what its tests share; in the order of
-# their names, test_colab, the longest of the pages', begins early.
+# their names, the longest of the pages', test_browser, begins early.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/dev lint  ## lint, and run the library's tests and the examples in its documentation
@@ -58,9 +58,9 @@ pages: .venv/dev book  ## build the book, and test its pages in a browser and on
 	$(PYTEST) tests/book
 
 faults: .venv/dev  ## kill trainings, damage checkpoints and let processes race: minutes
-	$(BIN)/python -m pytest -s tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
+	$(PYTEST) tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
 
-check: test pages faults  ## all of the tests
+check: test pages faults  ## all of the tests; what runs on every change
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

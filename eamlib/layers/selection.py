@@ -89,8 +89,10 @@ class ChannelGroups(_Selection):
         self.reduce = one_of("reduce", reduce, ("mean", "max"))
 
     def pick(self, maps: Tensor, dim: int) -> Tensor:
-        groups = maps.tensor_split(self.out_channels, dim)
-        return torch.stack([g.mean(dim) if self.reduce == "mean" else g.amax(dim) for g in groups], dim)
+        reduce = torch.mean if self.reduce == "mean" else torch.amax
+        if maps.shape[dim] % self.out_channels == 0:  # one operation, whose gradient is written once, not n times
+            return reduce(maps.unflatten(dim, (self.out_channels, -1)), dim + 1)
+        return torch.stack([reduce(group, dim) for group in maps.tensor_split(self.out_channels, dim)], dim)
 
 
 class EveryNthChannel(_Selection):

@@ -8,6 +8,7 @@ import pytest
 import eamlib
 
 HEAVY = (
+    "torch._dynamo",  # as long again as torch
     "torchvision",
     "sklearn",
     "skimage",

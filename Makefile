@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser slides student solutions exam test pages faults check lint links numbers speed format address clean help FORCE
+.PHONY: book pdf browser slides student solutions exam test pages faults check lint links numbers speed format address clean help sizes FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -76,13 +76,16 @@ numbers: .venv/book  ## after new records or rows: write tables, the list of rec
 	$(BIN)/python book/tools/published.py
 	$(BIN)/python book/tools/write_numbers.py
 
+sizes: .venv/dev book  ## say how long each page is: words, cells, minutes, screens (needs Chromium)
+	$(BIN)/python book/tools/page_sizes.py
+
 speed: .venv/dev book  ## measure how fast each page shows and how large it is (needs Chromium)
 	PYTHONPATH=tests $(BIN)/python book/tools/pageload.py
 
 format: .venv/dev  ## format the code and strip the notebooks' outputs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-id $(shell find notebooks -name "*.ipynb")
 
 address:  ## give the repository another address, wherever it stands: make address URL=https://github.com/me/fork
 	@$(PYTHON) book/tools/address.py "$(URL)"

@@ -11,12 +11,17 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ADDRESS = PROJECT["project"]["urls"]["Repository"]
 HTML = ROOT / "_build" / "html"
-NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"))
 
 
 def pytest_runtest_setup(item):
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+def page_of(path: Path) -> str:
+    """The page of a file, as a path below the site's address without a suffix."""
+    return path.relative_to(ROOT).with_suffix("").as_posix()
 
 
 def toc_pages() -> list[str]:

@@ -137,7 +137,7 @@ def say_what_runs(app, config):
     """Say which notebooks are executed, and why; what the cache has of them besides is of no use any more."""
     cache = get_cache(config.nb_execution_cache_path)
     records, reasons, valid = cache.list_cache_records(), {}, set()
-    paths = sorted(Path(app.srcdir, "notebooks").glob("*.ipynb"))
+    paths = sorted(Path(app.srcdir, "notebooks").glob("**/*.ipynb"))
     app.notebooks_to_run = {}
     for path in paths:
         notebook = uses.read(path, Path(app.srcdir))

@@ -72,13 +72,14 @@ class Table(FromChapters):
 
     def markdown(self):
         rows, everything = [], []
-        for path in exercises.NOTEBOOKS:
-            found = exercises.exercises(path)
+        for chapter, paths in exercises.chapters().items():
+            found = [exercise for path in paths for exercise in exercises.exercises(path)]
             numbers = {
                 kind: ", ".join(e.id.partition(".")[2] for e in found if e.kind == kind) for kind in exercises.KINDS
             }
             listed = " · ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
-            rows.append([f"[{path.stem[:2]}](../notebooks/{path.name})", listed, *sizes(found)])
+            first = paths[0].relative_to(exercises.ROOT).as_posix()
+            rows.append([f"[{chapter}](../{first})", listed, *sizes(found)])
             everything += found
         rows.append(["all", f"{len(everything)} exercises", *sizes(everything)])
         return table(["chapter", "exercises", "points: tests + reader", "minutes"], rows)
@@ -96,7 +97,10 @@ class Syllabus(FromChapters):
     has_content = True
 
     def markdown(self):
-        of_chapter = {path.stem[:2]: exercises.exercises(path) for path in exercises.NOTEBOOKS}
+        of_chapter = {
+            chapter: [exercise for path in paths for exercise in exercises.exercises(path)]
+            for chapter, paths in exercises.chapters().items()
+        }
         lines, left = [], set(of_chapter)
         for week, line in enumerate(self.content, start=1):
             chapters, lecture, lab, skipped = (part.strip() for part in line.split("|"))

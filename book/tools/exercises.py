@@ -28,7 +28,8 @@ import markers  # noqa: E402
 
 from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
 
-NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"))
+RELATIVE = re.compile(r"\]\((?![a-z]+:|#|/)([^)\s]+)\)")
 CONFIG = Path(__file__).with_name("nbgrader_config.py")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ADDRESS = PROJECT["project"]["urls"]["Repository"]
@@ -121,8 +122,16 @@ def read(path: Path) -> NotebookNode:
     return notebook
 
 
+def chapters() -> dict[str, list[Path]]:
+    """The notebooks of each chapter, by its number, "07": one, or a folder of pages."""
+    found: dict[str, list[Path]] = {}
+    for path in NOTEBOOKS:
+        found.setdefault(path.stem[:2], []).append(path)
+    return found
+
+
 def exercises(path: Path, notebook: NotebookNode | None = None) -> list[Exercise]:
-    """The exercises of a chapter, in order.
+    """The exercises of a page, in order.
 
     Raises:
         BadSource: if one has no solution or two, or none of what it needs to be judged, or a number twice.
@@ -139,10 +148,13 @@ def exercises(path: Path, notebook: NotebookNode | None = None) -> list[Exercise
         if not begun and SOLUTION.search(cell.source):
             raise BadSource(path, index, cell, "a solution, and no exercise above it.")
         current.append(index)
-    for number, exercise in enumerate(found, start=1):
-        if exercise.id != f"{int(path.stem[:2])}.{number}":
-            what = f"exercise {exercise.id}, where {int(path.stem[:2])}.{number} should be."
+    chapter, before = int(path.stem[:2]), 0
+    for exercise in found:
+        of, number = map(int, exercise.id.split("."))
+        if of != chapter or number <= before or (before and number != before + 1):
+            what = f"exercise {exercise.id}, where {chapter}.{before + 1} should be."
             raise BadSource(path, exercise.heading, cells[exercise.heading], what)
+        before = number
     return found
 
 
@@ -204,9 +216,18 @@ def teachers(path: Path, source: NotebookNode | None = None) -> NotebookNode:
     warning = "**The teacher's notebook**: with solutions and hidden tests. Hand out the one of `make student`."
     notebook.cells = [_guarded(f"teachers-{path.stem[:2]}", warning), *cells]
     for cell in notebook.cells:
-        if cell.cell_type == "markdown":  # what lies beside the notebooks' folder is not handed out
-            cell.source = cell.source.replace("](../", f"]({ADDRESS}/blob/main/")
+        if cell.cell_type == "markdown":
+            cell.source = RELATIVE.sub(lambda link: f"]({_handed_out(path, link[1])})", cell.source)
     return notebook
+
+
+def _handed_out(path: Path, target: str) -> str:
+    """Where a link of a page leads from what is handed out: to a notebook beside it, or to the repository."""
+    name, hash, anchor = target.partition("#")
+    there = (path.parent / name).resolve()
+    if there.suffix == ".ipynb":
+        return f"{there.name}{hash}{anchor}"
+    return f"{ADDRESS}/blob/main/{there.relative_to(ROOT).as_posix()}{hash}{anchor}"
 
 
 def _to_hand_in(found: list[Exercise]) -> str:

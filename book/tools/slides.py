@@ -483,7 +483,7 @@ def main(build: Path = ROOT / "_build"):
     if len(caches) != 1:
         sys.exit("The book is not built: run `make book` first")
     decks, wrong = {}, []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks").glob("**/*.ipynb")):
         try:
             decks[path.stem] = deck(executed(path, caches[0].parent), path.stem)
         except ExceptionGroup as group:

@@ -18,7 +18,14 @@ from eamlib._files import replace  # noqa: E402
 
 def pages() -> list[Path]:
     """Every file with prose."""
-    return sorted({*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("book/*.md"), *(ROOT / name for name in prose.BESIDE)})
+    return sorted(
+        {
+            *ROOT.glob("notebooks/**/*.ipynb"),
+            *ROOT.glob("notebooks/**/*.md"),
+            *ROOT.glob("book/*.md"),
+            *(ROOT / name for name in prose.BESIDE),
+        }
+    )
 
 
 def rewritten(file: Path, executed: Path | None = None) -> str:

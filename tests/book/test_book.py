@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
-from conftest import ADDRESS, HTML, NOTEBOOKS, ROOT, toc_pages
+from conftest import ADDRESS, HTML, NOTEBOOKS, ROOT, page_of, toc_pages
 from pybtex.database import parse_file
 
 from eamlib.book.steps import lineage_steps
@@ -132,14 +132,14 @@ def test_divisions_are_closed(file):
 
 def test_every_notebook_ran(html):
     ran = json.loads((html / "execution.json").read_text(encoding="utf-8"))["notebooks"]
-    assert ran.keys() == {f"notebooks/{path.stem}" for path in NOTEBOOKS}
+    assert ran.keys() == {page_of(path) for path in NOTEBOOKS}
     assert all(notebook["succeeded"] for notebook in ran.values())
     assert all(notebook["runtime"] > 0 for notebook in ran.values())
 
 
 def test_status_page_lists_every_notebook(html):
     links = {link["href"] for link in soup(html / "book" / "status.html").select("article td a")}
-    assert links == {f"../notebooks/{path.stem}.html" for path in NOTEBOOKS}
+    assert links == {f"../{page_of(path)}.html" for path in NOTEBOOKS}
 
 
 def test_every_reference_is_cited_and_rendered(html):
@@ -154,7 +154,7 @@ def test_a_link_to_a_reference_is_a_citation(html):
     """The chapters cite by plain links, which the book's extension completes."""
     addresses = {entry.fields["url"] for entry in REFERENCES.values()}
     for path in NOTEBOOKS:
-        page = soup(html / "notebooks" / f"{path.stem}.html")
+        page = soup(html / f"{page_of(path)}.html")
         for link in page.select("article a.reference.external"):
             if link["href"] in addresses:
                 following = link.find_next_sibling()

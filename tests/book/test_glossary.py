@@ -17,8 +17,10 @@ def parts(entry: str) -> tuple[list[str], str]:
 
 
 def prose(chapter: str) -> str:
-    """A chapter's Markdown, one space between words, in small letters."""
-    cells = json.loads((ROOT / "notebooks" / chapter).read_text(encoding="utf-8"))["cells"]
+    """The Markdown of a chapter or a page, one space between words, in small letters."""
+    path = ROOT / "notebooks" / chapter
+    pages = sorted(path.parent.glob("*.ipynb")) if path.name == "index.md" else [path]
+    cells = [cell for page in pages for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]]
     text = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     return " ".join(text.lower().split())
 

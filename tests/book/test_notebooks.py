@@ -7,9 +7,10 @@ import re
 from functools import cache
 
 import nbformat
+import page_sizes
 import pytest
 from conftest import ADDRESS, NOTEBOOKS, ROOT
-from exercises import exercises
+from exercises import chapters, exercises
 
 from eamlib.book.exercises import CHECKS, QUIZZES
 
@@ -23,6 +24,8 @@ def code_cells(path):
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
+# Chapters that are cut into pages; the others are a notebook each, and longer.
+PAGES = [path for path in NOTEBOOKS if path.parent.name != "notebooks"]
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -38,7 +41,7 @@ def test_is_valid_and_clean(path):
 @each_notebook
 def test_opens_on_colab(path):
     notebook = read(path)
-    target = f"{ADDRESS.removeprefix('https://github.com/')}/blob/main/notebooks/{path.name}"
+    target = f"{ADDRESS.removeprefix('https://github.com/')}/blob/main/{path.relative_to(ROOT).as_posix()}"
     assert f"(https://colab.research.google.com/github/{target})" in notebook.cells[0].source
     assert notebook.metadata.accelerator == "GPU"
     assert notebook.metadata.colab.gpuType == "T4"
@@ -71,10 +74,29 @@ def test_every_picture_is_described(path):
     assert not [cell.id for cell in captioned if not cell.metadata.mystnb.get("image", {}).get("alt")]
 
 
-@each_notebook
-def test_has_three_to_six_exercises(path):
+@pytest.mark.parametrize("chapter", chapters())
+def test_a_chapter_has_three_to_nine_exercises(chapter):
     """In order, each with its quiz or check and one folded solution: `exercises` raises where it is not so."""
-    assert 3 <= len(exercises(path)) <= 6
+    found = [exercise.id for path in chapters()[chapter] for exercise in exercises(path)]
+    assert found == [f"{int(chapter)}.{number}" for number in range(1, len(found) + 1)]
+    assert 3 <= len(found) <= 9
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_takes_one_sitting(path):
+    size = page_sizes.size(path)
+    assert 1_000 <= size.words <= 2_200
+    assert size.cells <= 45
+    assert 15 <= size.minutes <= 25
+    assert 1 <= len(exercises(path)) <= 3
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_shows_a_drawing_first_and_folds_its_set_up(path):
+    cells = read(path).cells
+    assert re.search(r"!\[[^\]]{20,}\]\([^)]*drawings/\w+\.svg\)", "\n".join(cell.source for cell in cells[:4]))
+    assert "hide-input" in code_cells(path)[0].metadata.get("tags", [])
+    assert max(len(line) for cell in code_cells(path)[1:] for line in cell.source.splitlines()) <= 84
 
 
 def test_every_check_and_quiz_belongs_to_an_exercise():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ADDRESS, NOTEBOOKS, PROJECT, ROOT
+from conftest import ADDRESS, NOTEBOOKS, PROJECT, ROOT, page_of
 
 REQUIREMENTS = [
     line
@@ -85,4 +85,4 @@ def test_no_file_is_big():
 
 def test_contents_name_every_notebook():
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    assert not [path.name for path in NOTEBOOKS if f"notebooks/{path.stem}\n" not in toc]
+    assert not [path.name for path in NOTEBOOKS if f"{page_of(path)}\n" not in toc]

@@ -97,6 +97,33 @@ QUIZZES = {
             },
         ),
     ],
+    "7.6": [
+        choice(
+            "(a) The coefficient is s_b[o] t_b[c]. Which static convolution does it need?",
+            (
+                "one with W, between a gate on its input and a gate on its output",
+                "t_b[c] has no other index of the kernel and scales the input; s_b[o] scales the output.",
+            ),
+            {
+                "none: it needs a kernel per image": "Both factors can leave the sum. Which way does each go?",
+                "one with W, its output scaled by the product of the gates": "The sum runs over c: t_b[c] cannot "
+                "leave it on the side of the output.",
+                "O · C of them, one per coefficient": "A factor without u and c leaves the whole sum at once.",
+            },
+        ),
+        choice(
+            "(b) The coefficients are a matrix of rank R, W has k × k windows. How many static convolutions do?",
+            (
+                "R, each between two gates",
+                "A matrix of rank R is a sum of R products of two vectors.",
+            ),
+            {
+                "one": "One pair of gates gives coefficients of rank 1.",
+                "R², one for each pair of factors": "The factors come in R pairs; the pairs are not mixed.",
+                "C, one per input channel": "That always works, and does not use that the rank is only R.",
+            },
+        ),
+    ],
 }
 
 
@@ -235,4 +262,44 @@ def _check_design(answer):
     return None
 
 
-CHECKS = {"7.3": _check_scale_and_convolve, "7.4": _check_weight_gradient, "7.5": _check_design}
+def _check_pointwise_odconv(pointwise_odconv):
+    import torch
+    import torch.nn.functional as F
+
+    generator = seeded(7)
+    for B, C, out, K, H, W in [(2, 3, 5, 2, 4, 6), (5, 6, 4, 3, 3, 3)]:
+        x = torch.randn(B, C, H, W, generator=generator)
+        weight = torch.randn(K, out, C, 1, 1, generator=generator)
+        mix = torch.randn(B, K, generator=generator).softmax(1)
+        gate_out, gate_in = torch.rand(B, out, generator=generator), torch.rand(B, C, generator=generator)
+        with Convolutions() as convolutions:
+            got = pointwise_odconv(x, weight, mix, gate_out, gate_in)
+        case = f"B = {B}, C = {C}, O = {out}, K = {K}"
+        if not isinstance(got, torch.Tensor):
+            return f"Return a tensor, not a {type(got).__name__}."
+        kernels = torch.einsum("bk,bo,bc,kocuv->bocuv", mix, gate_out, gate_in, weight)
+        right = torch.cat([F.conv2d(image[None], kernel) for image, kernel in zip(x, kernels, strict=True)])
+        if got.shape != right.shape:
+            return f"The shape is {list(got.shape)}, it should be {list(right.shape)} ({case})."
+        if not close(got, right):
+            for name, gates in {
+                "out": (torch.ones_like(gate_out), gate_in),
+                "into": (gate_out, torch.ones_like(gate_in)),
+            }.items():
+                kernels = torch.einsum("bk,bo,bc,kocuv->bocuv", mix, *gates, weight)
+                missing = [F.conv2d(image[None], kernel) for image, kernel in zip(x, kernels, strict=True)]
+                if close(got, torch.cat(missing)):
+                    return f"The gate `{name}` is not applied."
+            return f"The values are wrong for {case}."
+        if any(used[0] not in (out, K * out) for used in convolutions.weights):
+            shape = list(convolutions.weights[0])
+            return f"The numbers are right, but a convolution has a kernel per image: {shape} ({case})."
+    return None
+
+
+CHECKS = {
+    "7.3": _check_scale_and_convolve,
+    "7.4": _check_weight_gradient,
+    "7.5": _check_design,
+    "7.7": _check_pointwise_odconv,
+}

@@ -182,3 +182,34 @@ def test_a_map_of_one_place_is_the_only_one_where_whole_products_cost_less():
     assert [places for places in range(1, 100) if 4 * places < places + 4] == [1]
     right = next(a["answer"] for a in QUIZZES["7.1"][1]["answers"] if a.get("correct"))
     assert right == "on maps of a single place only"
+
+
+def odconv(x, W, one_of_K, out, into):
+    maps = F.conv2d(into[:, :, None, None] * x, W.flatten(0, 1)).unflatten(1, W.shape[:2])
+    return out[:, :, None, None] * torch.einsum("bk,bkohw->bohw", one_of_K, maps)
+
+
+def odconv_of_kernels(x, W, one_of_K, out, into):
+    kernels = torch.einsum("bk,bo,bc,kocuv->bocuv", one_of_K, out, into, W).flatten(0, 1)
+    return F.conv2d(x.flatten(0, 1)[None], kernels, groups=len(x)).unflatten(1, (len(x), -1))[0]
+
+
+def test_pointwise_odconv_right():
+    assert check("7.7", odconv).passed is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "keyword"),
+    [
+        (lambda x, W, a, out, into: odconv(x, W, a, torch.ones_like(out), into), "`out` is not applied"),
+        (lambda x, W, a, out, into: odconv(x, W, a, out, torch.ones_like(into)), "`into` is not applied"),
+        (lambda x, W, a, out, into: odconv(x, W, a.flip(1), out, into), "values"),
+        (odconv_of_kernels, "a kernel per image"),
+        (lambda x, W, a, out, into: x[:, :1], "shape"),
+        (lambda x, W, a, out, into: 3, "tensor"),
+    ],
+)
+def test_pointwise_odconv_wrong(answer, keyword):
+    verdict = check("7.7", answer)
+    assert verdict.passed is False
+    assert keyword in verdict.message

@@ -53,7 +53,7 @@ def _why_no_library(real: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-# What torch.compiler.assume_constant_result says of a function; it would load the compiler, as long again as torch takes.
+# As torch.compiler.assume_constant_result marks a function; that would load the compiler, which takes as long as torch.
 _why_no_library._dynamo_marked_constant = True
 
 

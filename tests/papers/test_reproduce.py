@@ -212,7 +212,7 @@ def test_results_that_cannot_be_written_are_noticed_before_the_first_step(folder
 
 
 def test_two_processes_share_the_units(folders):
-    # Twice PyTorch's start, for what no process can show alone: two that begin at once train no run twice, and both end.
+    # Twice PyTorch's start, for what no process shows alone: two that begin at once train no run twice, and both end.
     arguments = [sys.executable, "-m", "eamlib", "reproduce", "pooling", "--budget", "smoke", "--width", "0.25"]
     arguments += ["--epochs", "1", "--seeds", "1", "--device", "cpu"]
     arguments += ["--results", str(folders["results"]), "--work", str(folders["work"])]

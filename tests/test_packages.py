@@ -18,6 +18,7 @@ HEAVY = (
     "accelerate",
     "scipy",
     "onnx",
+    "torch._dynamo",
 )
 
 

@@ -44,10 +44,13 @@ def why_not(input: Tensor) -> str | None:
     return _why_no_library(REALS[input.dtype])
 
 
-@torch.compiler.assume_constant_result
 def _why_no_library(real: str) -> str | None:
     found = library(real)
     return found if isinstance(found, str) else None
+
+
+# As by torch.compiler.assume_constant_result, which would load the compiler, for seconds, with every `import eamlib`.
+_why_no_library._dynamo_marked_constant = True
 
 
 def output_size(input: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:

@@ -47,20 +47,21 @@ solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden t
 exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEED=7)
 	@$(BIN)/python book/tools/exam.py $(SEED)
 
-# Two processes, since each has one thread. A file stays with one of them, which shares what its tests share; in the order of
-# their names, the longest of the pages', test_browser, begins early.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes, since each has one thread. The one that is done first takes tests from the other. A file of the pages' tests
+# stays with one of them, which shares what its tests share; in the order of their names, test_browser, the longest, begins early.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: .venv/dev lint  ## lint, and run the library's tests and the examples in its documentation
-	$(PYTEST) --ignore tests/book
+	$(PYTEST) -m "not slow" --doctest-modules eamlib tests --ignore tests/book --ignore tests/faults
 
 pages: .venv/dev book  ## build the book, and test its pages in a browser and on Colab's packages, slides, PDF and exercises
-	$(PYTEST) tests/book
+	$(PYTEST) --dist loadfile --no-loadscope-reorder tests/book
 
 faults: .venv/dev  ## kill trainings, damage checkpoints and let processes race: minutes
 	$(PYTEST) tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
 
-check: test pages faults  ## all of the tests; what runs on every change
+check: test pages faults  ## all of the tests
+	$(PYTEST) -m slow --ignore tests/book
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ HEAVY = (
     "scipy",
     "onnx",
     "safetensors",
+    "torch._dynamo",
 )
 
 

@@ -94,12 +94,6 @@ def test_a_copy_is_possible_after_a_forward_and_backward_pass(layer):
     torch.testing.assert_close(by_pickle(copy.deepcopy(layer))(x), layer(x))
 
 
-@pytest.mark.parametrize("conv", CONVS)
-def test_data_parallel_without_a_gpu_is_the_network(conv):
-    model, x = network(conv).eval(), torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(nn.DataParallel(model)(x), model(x))
-
-
 @pytest.mark.cuda
 @pytest.mark.parametrize("conv", CONVS)
 def test_data_parallel_on_every_gpu(conv):

@@ -90,7 +90,7 @@ def cost(model: nn.Module, input_size: tuple[int, int, int] = (3, 224, 224)) -> 
             PyTorch's that have no rule here, and code that takes numbers out of PyTorch.
 
     Example:
-        >>> model = create_model("mobilenet_v1", "eam-rcr", num_classes=100)
+        >>> model = eamlib.create_model("mobilenet_v1", "eam-rcr", num_classes=100)
         >>> f"{cost(model).parameters:,}"  # the 12.89 M of the EAM paper
         '12,889,292'
         >>> cost(model, (3, 64, 64)).by_part["attention"]

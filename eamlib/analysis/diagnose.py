@@ -23,7 +23,7 @@ class CollapseWarning(UserWarning):
 
     Example:
         >>> import warnings
-        >>> layer = layers.DynamicConv2d(8, 16, 1)
+        >>> layer = eamlib.layers.DynamicConv2d(8, 16, 1)
         >>> layer.attention.predict[2].bias.data[0] = 20  # in favour of one kernel
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
@@ -47,7 +47,7 @@ class LayerAttention:
             same mixture. 1: every image has one kernel for itself, and all are used alike.
 
     Example:
-        >>> [found] = diagnose(layers.DynamicConv2d(8, 16, 1, num_kernels=2), [torch.zeros(3, 8, 5, 5)])
+        >>> [found] = diagnose(eamlib.layers.DynamicConv2d(8, 16, 1, num_kernels=2), [torch.zeros(3, 8, 5, 5)])
         >>> found.images, found.use.shape
         (3, torch.Size([2]))
         >>> found.information, found.verdict  # three equal images get the same mixture
@@ -93,7 +93,7 @@ def diagnose(model: nn.Module, batches: Iterable[Batch]) -> list[LayerAttention]
             attention is NaN or no row of weights that sum to one.
 
     Example:
-        >>> model = create_model("mobilenet_v1", "eam-rcr", width_mult=0.25, num_classes=10)
+        >>> model = eamlib.create_model("mobilenet_v1", "eam-rcr", width_mult=0.25, num_classes=10)
         >>> found = diagnose(model, [torch.randn(4, 3, 32, 32)])
         >>> len(found), found[0].name, found[0].use.shape  # thirteen blocks of two convolutions
         (26, 'features.1.0.0', torch.Size([4]))

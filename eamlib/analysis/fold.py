@@ -51,7 +51,7 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> nn.Module:
     Source: Jacob et al. 2018, https://arxiv.org/abs/1712.05877, section 3.2, of static convolutions.
 
     Example:
-        >>> model = create_model("mobilenet_v1", "eam-rcr", width_mult=0.25, num_classes=10).eval()
+        >>> model = eamlib.create_model("mobilenet_v1", "eam-rcr", width_mult=0.25, num_classes=10).eval()
         >>> images = torch.randn(2, 3, 32, 32)
         >>> folded = fold_batch_norm(model, images)
         >>> sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules())

@@ -33,7 +33,7 @@ class Frozen:
         images: how many the means are over.
 
     Example:
-        >>> frozen = freeze(layers.DynamicConv2d(8, 16, 1), [torch.randn(5, 8, 4, 4)])
+        >>> frozen = freeze(eamlib.layers.DynamicConv2d(8, 16, 1), [torch.randn(5, 8, 4, 4)])
         >>> frozen.model
         Conv2d(8, 16, kernel_size=(1, 1), stride=(1, 1), bias=False)
         >>> {name: attention.shape for name, attention in frozen.attention.items()}, frozen.images
@@ -71,7 +71,7 @@ def freeze(model: nn.Module, batches: Iterable[Batch], *, fold: bool = False) ->
             with ``fold``, as :func:`eamlib.fold_batch_norm`.
 
     Example:
-        >>> dynamic = nn.Sequential(layers.DynamicConv2d(8, 16, 3, padding=1), nn.ReLU())
+        >>> dynamic = nn.Sequential(eamlib.layers.DynamicConv2d(8, 16, 3, padding=1), nn.ReLU())
         >>> images = torch.randn(6, 8, 5, 5)
         >>> frozen = freeze(dynamic, [images])
         >>> frozen.model[0].weight.shape  # K = 4 kernels were, one is

@@ -53,7 +53,7 @@ def _why_no_library(real: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-# As torch.compiler.assume_constant_result marks a function; that would load the compiler, which takes as long as torch.
+# As by torch.compiler.assume_constant_result, which would load the compiler, for seconds, with every `import eamlib`.
 _why_no_library._dynamo_marked_constant = True
 
 

@@ -43,7 +43,7 @@ class DynamicConv2d(ConvGeometry):
     Source: Chen et al. 2020, section 3.1.
 
     Example:
-        >>> layer = DynamicConv2d(64, 128, kernel_size=3, padding=1, attention=EAMAttention(64))
+        >>> layer = DynamicConv2d(64, 128, kernel_size=3, padding=1, attention=eamlib.layers.EAMAttention(64))
         >>> layer(torch.randn(8, 64, 14, 14)).shape  # each image convolved with its own kernel
         torch.Size([8, 128, 14, 14])
         >>> layer.weight.shape

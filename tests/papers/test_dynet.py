@@ -1,6 +1,5 @@
 import re
 
-import examples
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -160,8 +159,3 @@ def test_command_prints_every_row(capsys):
 def test_an_unknown_paper_is_named(capsys):
     assert main(["cost", "--paper", "dynett"]) == 2
     assert "--paper = 'dynett' is unknown. Did you mean 'dynet'? Allowed: eam, dynet." in capsys.readouterr().err
-
-
-def test_the_examples(cuts, counts):
-    examples.run("eamlib.papers.dynet.cut_table")
-    examples.run("eamlib.papers.dynet.count_table")

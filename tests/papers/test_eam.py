@@ -1,6 +1,5 @@
 import re
 
-import examples
 import pytest
 
 from eamlib.__main__ import main
@@ -70,7 +69,3 @@ def test_a_narrow_terminal_shows_the_table_in_parts(capsys, monkeypatch):
     for lines in zip(whole.splitlines()[3:], *(table[1:] for table in tables), strict=False):
         whole_line, *parts = (line.split() for line in lines)
         assert {*whole_line} == {word for part in parts for word in part}
-
-
-def test_the_example(table):
-    examples.run("eamlib.papers.eam.cost_table")

@@ -344,19 +344,21 @@ def fastest(
     (batch, channels, *size), (kernels, out_channels, _, *kernel_size) = input.shape, weight.shape
     pixels = math.prod(size), math.prod(output_size(size, kernel_size, stride, padding, dilation))
     return _predicted_fastest(
-        ("loop", *(() if can_tile else ("tiled",)), *(() if groups == 1 else ("bmm",))),
-        *(batch, channels, out_channels, tuple(kernel_size), groups, *pixels, kernels),
-        element_size=input.element_size(),
-        device=input.device.type,
-        threads=torch.get_num_threads(),
-        training=torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
-        channels_last=has_channels_last(input),
+        (batch, channels, out_channels, tuple(kernel_size), groups, *pixels, kernels),
+        can_tile,
+        input.element_size(),
+        input.device.type,
+        torch.get_num_threads(),
+        torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
+        has_channels_last(input),
     )
 
 
-@functools.cache
-def _predicted_fastest(refused, *shape, **machine) -> str:
-    seconds = predict(*shape, **machine)
+@functools.cache  # of positional arguments: a call with named ones takes longer than a look into the cache
+def _predicted_fastest(shape, can_tile, element_size, device, threads, training, channels_last) -> str:
+    machine = {"element_size": element_size, "device": device, "threads": threads}
+    seconds = predict(*shape, **machine, training=training, channels_last=channels_last)
+    refused = {"loop"} | (set() if can_tile else {"tiled"}) | (set() if shape[4] == 1 else {"bmm"})
     return min(seconds.keys() - refused, key=seconds.get)
 
 

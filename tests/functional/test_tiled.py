@@ -116,6 +116,7 @@ def test_depthwise_gradients_of_gradients():
     assert torch.autograd.gradgradcheck(convolve, leaves, fast_mode=True)
 
 
+# Slow: PyTorch compiles each operator. What a graph is told of shapes and gradients is compared with C's nowhere else.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # PyTorch's check looks at it
 def test_operators_say_the_shape_and_the_gradient_that_they_have():
     needs_compiler()

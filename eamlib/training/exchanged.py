@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from eamlib._checks import integer_within, positive_int
 from eamlib.analysis._unchanged import same_modules
 from eamlib.analysis.mixtures import dynamic_layers
-from eamlib.analysis.watch import evaluating
+from eamlib.analysis.watch import evaluating, outputs_of, predictions
 from eamlib.data.sets import ImageSet
 from eamlib.layers import DynamicConv2d
 from eamlib.training.loop import normalize, pixel_statistics
@@ -89,24 +89,25 @@ def exchange(
 ) -> list[Exchanged]:
     """Test a network with its own attention, the mean, another image's and a uniform one, as it is and recalibrated.
 
-    Whose attention an image gets is decided for all layers at once: the attentions of every image are noted first, in
-    the network as it is, and those of the image that a permutation names stand in for its own.
+    The attentions of every image are noted first, in the network as it is. Whose attention an image gets is then
+    decided once for all layers.
 
     Args:
-        model: with :class:`~eamlib.layers.DynamicConv2d` layers, whose attentions answer ``[B, K]``; left as it is.
-        test: the images that are classified, all of them.
-        train: the training images, of which the mean attention and the statistics are taken.
-        count: how many of the training images, drawn at random; fewer if there are fewer.
-        batch_size: images run at once; recalibration is slightly finer with more.
+        model: with :class:`~eamlib.layers.DynamicConv2d` layers, each of which runs once per image and whose attention
+            returns ``[B, K]``; it is left as it is.
+        test: the images to classify, all of them.
+        train: the training images, from which the mean attention and the statistics are taken.
+        count: how many of the training images to draw, at most.
+        batch_size: images run at once; recalibration takes the mean over such batches.
         seed: of both draws, of training images and of whose attention an image gets.
 
     Returns:
-        One :class:`Exchanged` for each of :data:`EXCHANGES`, as it is, then for each recalibrated. The first is the
-        network itself. ``"own"`` recalibrated tells what recalibration alone does.
+        One :class:`Exchanged` for each of :data:`EXCHANGES` as the network is, then for each recalibrated. The first is
+        the network itself; ``"own"`` recalibrated shows what recalibration alone does.
 
     Raises:
-        ValueError: if ``model`` has no such layer, ``count`` or ``batch_size`` is below 1, or there are fewer than two
-            images to exchange among.
+        ValueError: if ``model`` has no such layer, ``count`` or ``batch_size`` is below 1, ``seed`` is below 0, or a
+            set has fewer than two images.
 
     Example:
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10, stem_stride=1)
@@ -123,88 +124,61 @@ def exchange(
     for name, images in (("test", test), ("train", train)):
         if len(images) < 2:
             raise ValueError(f"{name} holds {len(images)} images; allowed are at least 2, to exchange among.")
-    attentions = list(dict.fromkeys(layer.attention for layer in dynamic_layers(model, DynamicConv2d).values()))
+    layers = dynamic_layers(model, DynamicConv2d)
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
-    statistics = [statistic.to(device) for statistic in pixel_statistics(train)]
-    chosen = torch.randperm(len(train), generator=draws)[:count]
-    of_train, of_test = train.images[chosen], test.images
+    statistics = pixel_statistics(train)
+    drawn = torch.randperm(len(train), generator=draws)[:count]
+    pixels = {"train": train.images[drawn], "test": test.images}
+    others = {of: _others(len(images), draws) for of, images in pixels.items()}
 
-    def run(images: Tensor, answer: _Answer | None = None) -> Tensor:
-        """The logits of all ``images``, ``[N, classes]``; ``answer`` takes the attentions' place."""
-        logits = []
-        for batch in torch.arange(len(images)).split(batch_size):
-            with _answering(attentions, answer, batch):
-                logits.append(model(normalize(images[batch].to(device), *statistics)))
-        return torch.cat(logits)
+    def batches(of: str) -> Iterator[Tensor]:
+        return (normalize(batch.to(device), *statistics) for batch in pixels[of].split(batch_size))
 
+    def attention_of(name: str, inputs: tuple, _: None) -> Tensor:
+        return layers[name].attention(inputs[0])
+
+    noted = {of: outputs_of(model, batches(of), layers, attention_of, before=True) for of in pixels}
+
+    def logits(of: str, attention: str) -> Tensor:
+        """``[N, classes]``; the layers keep the ``attention`` that they are given for it."""
+        if attention != "own":
+            for name, own in noted[of].items():
+                mean = noted["train"][name].mean(0, keepdim=True)
+                layers[name].attention = _Answers(_exchanged(attention, own, mean, others[of]))
+        return torch.cat([answer for _, _, answer in predictions(model, batches(of))])
+
+    labels, found = test.labels.to(device), []
     with evaluating(model):
-        noted = _Notes()
-        run(of_train, noted)
-        own_of_train = noted.joined()
-        noted = _Notes()
-        logits = run(of_test, noted)
-        own_of_test = noted.joined()
-        means = [answers.mean(0, keepdim=True) for answers in own_of_train]
-        others = {id(own): _others(len(own[0]), draws) for own in (own_of_train, own_of_test)}
-
-        def answer_of(attention: str, own: list[Tensor]) -> _Answer | None:
-            return {
-                "own": None,
-                "mean": lambda call, answer, batch: means[call].expand_as(answer),
-                "another": lambda call, answer, batch: own[call][others[id(own)][batch]],
-                "uniform": lambda call, answer, batch: torch.full_like(answer, 1 / answer.shape[1]),
-            }[attention]
-
-        labels = test.labels.to(device)
-        own_known = logits.argmax(1) == labels
-        found = []
+        own_known = logits("test", "own").argmax(1) == labels
         for recalibrated in (False, True):
             for attention in EXCHANGES:
                 with same_modules(model):
                     if recalibrated:
-                        _recalibrate(model, lambda: run(of_train, answer_of(attention, own_of_train)))  # noqa: B023
-                    known = run(of_test, answer_of(attention, own_of_test)).argmax(1) == labels
+                        _recalibrate(model, partial(logits, "train", attention))
+                    known = logits("test", attention).argmax(1) == labels
                 lost, gained = int((own_known & ~known).sum()), int((known & ~own_known).sum())
                 found.append(Exchanged(attention, recalibrated, len(test), int(known.sum()), lost, gained))
     return found
 
 
-_Answer = Callable[[int, Tensor, Tensor], Tensor]
-"""(number of the call in a forward pass, the attention's own answer ``[B, K]``, which images ``[B]``) -> ``[B, K]``."""
+def _exchanged(attention: str, own: Tensor, mean: Tensor, others: Tensor) -> Tensor:
+    """``[N, K]`` in the place of ``own``; ``others`` names each image's other one."""
+    if attention == "mean":
+        return mean.expand_as(own)
+    return own[others] if attention == "another" else torch.full_like(own, 1 / own.shape[1])
 
 
-class _Notes:
-    """An answer that leaves the attentions as they are and remembers them."""
+class _Answers(nn.Module):
+    """In an attention's place: the next rows of ``[N, K]``, whatever the images."""
 
-    def __init__(self):
-        self.calls: dict[int, list[Tensor]] = {}
+    def __init__(self, rows: Tensor):
+        super().__init__()
+        self.rows, self.start = rows, 0
 
-    def __call__(self, call: int, answer: Tensor, batch: Tensor) -> Tensor:
-        self.calls.setdefault(call, []).append(answer)
-        return answer
-
-    def joined(self) -> list[Tensor]:
-        """Of each call ``[N, K]``."""
-        return [torch.cat(answers) for _, answers in sorted(self.calls.items())]
-
-
-@contextmanager
-def _answering(attentions: list[nn.Module], answer: _Answer | None, batch: Tensor) -> Iterator[None]:
-    """While entered, ``answer`` has the last word on what ``attentions`` answer."""
-    calls = 0
-
-    def hook(module: nn.Module, inputs: tuple, own: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return answer(calls - 1, own, batch)
-
-    hooks = [] if answer is None else [attention.register_forward_hook(hook) for attention in attentions]
-    try:
-        yield
-    finally:
-        for handle in hooks:
-            handle.remove()
+    def forward(self, input: Tensor) -> Tensor:
+        self.start += len(input)
+        return self.rows[self.start - len(input) : self.start]
 
 
 def _others(count: int, draws: torch.Generator) -> Tensor:

@@ -1,9 +1,9 @@
 """Checkpoints that outlive a kill, a full disk and a flipped bit.
 
-A checkpoint is a file, ``epoch-0007.pt``: what ``torch.save`` writes, and behind it the SHA-256 of that. It is written
-aside and then renamed, so that under its own name it is whole; what happens to it afterwards, the checksum tells.
+A checkpoint is one file, ``epoch-0007.pt``: what ``torch.save`` writes, followed by its SHA-256. It is written aside
+and then renamed, so that it is whole under its own name; the checksum shows whether it has been damaged since.
 
-No pickle is trusted: PyTorch opens tensors and plain values alone (``weights_only=True``).
+No pickle is trusted: PyTorch opens only tensors and plain values (``weights_only=True``).
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ class Checkpoint:
 
 
 def path_of(folder: str | Path, epoch: int) -> Path:
-    """Where the checkpoint of ``epoch`` lies."""
+    """The file of the checkpoint of ``epoch``."""
     return Path(folder) / f"epoch-{epoch:04d}.pt"
 
 
 def save(folder: str | Path, epoch: int, weights: Mapping[str, Mapping[str, Tensor]], state: dict) -> Path:
-    """Write the checkpoint of ``epoch`` and return its path; all others but that of the epoch before are removed.
+    """Write the checkpoint of ``epoch`` and return its path; of the others, only the previous epoch's stays.
 
     Args:
-        folder: where the checkpoints lie; it is made where it is missing.
+        folder: of the checkpoints; it is made if it is missing.
         epoch: from 1.
         weights: name -> state dict.
         state: tensors and plain values (numbers, strings, lists, dicts) by name.
 
     Raises:
-        OSError: if it cannot be written; what was written of it is removed, and earlier checkpoints are as they were.
+        OSError: if it cannot be written; what was written of it is removed, and earlier checkpoints are intact.
     """
     path, content = path_of(folder, epoch), io.BytesIO()
     torch.save({"weights": dict(weights), "state": state}, content)
@@ -70,13 +70,13 @@ def save(folder: str | Path, epoch: int, weights: Mapping[str, Mapping[str, Tens
 
 
 def latest(folder: str | Path) -> Checkpoint | None:
-    """The last checkpoint in ``folder`` that is whole; None if there is none.
+    """The last intact checkpoint in ``folder``; None if there is none.
 
-    A torn or corrupted one is named in a warning and passed over, as is one of an earlier version, which was a folder.
+    A torn or corrupted checkpoint is skipped with a warning, as is one of version 0.1.0, which was a folder.
 
     Raises:
-        ValueError: if one has its checksum and yet holds more than tensors and plain values: somebody else wrote it,
-            and it is not opened.
+        ValueError: if a checkpoint has the right checksum but holds more than tensors and plain values; it is not
+            opened.
     """
     for _, path in reversed(_epochs(Path(folder))):
         try:

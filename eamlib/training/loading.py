@@ -1,4 +1,4 @@
-"""How trained weights are loaded: the lines of Python that are written beside them."""
+"""The lines of Python that load trained weights, written beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eamlib._files import replace
 
 
 def lines(where: str, weights: str, model: str, conv: str | None, **arguments: object) -> str:
-    """Python that builds a network as it was trained and loads its weights.
+    """Lines of Python that build a network as it was trained and load its weights.
 
     Args:
         where: the import that ``weights`` needs.
@@ -39,7 +39,7 @@ def note(
     Args:
         folder: of :func:`eamlib.training.fit`.
         statistics: :func:`eamlib.training.pixel_statistics` of the training images.
-        average: whether the average of the weights was kept, which is what was tested.
+        average: whether the average of the weights was kept, which is then what was tested.
         model, conv, arguments: of :func:`eamlib.create_model`.
     """
     which = "average" if average else "weights"

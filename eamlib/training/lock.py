@@ -1,9 +1,8 @@
 """One owner at a time: a lock that the kernel keeps, and releases when its owner ends, however it ends.
 
-There is no clock in it and no sign of life, so nothing to mistake for a death: an owner that is stopped still owns. It
-holds between all processes of a machine, whatever containers they are in, and between machines where the disk that they
-share has locks, as NFS has. What it does not promise: on a network disk without them (NFS with ``nolock``, say) two
-machines may both succeed. Windows has no such lock at all.
+It depends on no clock and no sign of life, so an owner that is merely stopped still owns the lock. It works between all
+processes of a machine, in containers too, and between machines that share a disk with locks, such as NFS. On a network
+disk without locks (NFS with ``nolock``, for example) two machines may both succeed. Windows has no such lock.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 _held: set[FileIO] = set()
-# A lock is its owner's alone: a process that it forks, to decode images, say, may live a little longer.
+# A lock is its owner's alone: a process that it forks, to decode images for example, may live a little longer.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: [file.close() for file in _held])
 
@@ -38,7 +37,7 @@ class Busy(Exception):
 
 @contextmanager
 def hold(path: str | Path) -> Iterator[Callable[[], None]]:
-    """Hold the lock at ``path`` while the block runs; its folder is made where it is missing.
+    """Hold the lock at ``path`` while the block runs; its folder is made if it is missing.
 
     Yields:
         A function that raises :class:`Busy` if the lock is lost, because its file was deleted, which lets others in.

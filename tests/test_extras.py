@@ -77,21 +77,21 @@ def test_all_brings_what_any_command_or_picture_needs():
 
 def test_it_names_what_is_missing_and_the_extra(monkeypatch):
     _extras.need("train", "torch", "numpy")
-    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "tqdm", None)
     command = re.escape(f'pip install "eamlib[train] @ git+{ADDRESS}"')
-    with pytest.raises(ModuleNotFoundError, match=f"^accelerate is not installed.*{command}$") as caught:
-        _extras.need("train", "torch", "accelerate")
-    assert caught.value.name == "accelerate"
-    with pytest.raises(ModuleNotFoundError, match="^accelerate, tqdm are not installed"):
-        _extras.need("train", "accelerate", "tqdm")
+    with pytest.raises(ModuleNotFoundError, match=f"^sklearn is not installed.*{command}$") as caught:
+        _extras.need("train", "torch", "sklearn")
+    assert caught.value.name == "sklearn"
+    with pytest.raises(ModuleNotFoundError, match="^sklearn, tqdm are not installed"):
+        _extras.need("train", "sklearn", "tqdm")
 
 
 @pytest.mark.parametrize(
     ("command", "package", "extra"),
     [
         ("train --data digits --epochs 1", "sklearn", "train"),
-        ("train --data digits --epochs 1", "accelerate", "train"),
+        ("train --data digits --epochs 1", "tqdm", "train"),
         ("train --data digits --epochs 1 --tensorboard curves", "tensorboard", "tensorboard"),
         ("train --data cifar100 --epochs 1", "torchvision", "train"),
         ("reproduce pooling --budget smoke --width 0.25 --seeds 1", "scipy", "reproduce"),

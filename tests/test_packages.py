@@ -15,9 +15,9 @@ HEAVY = (
     "seaborn",
     "pandas",
     "fvcore",
-    "accelerate",
     "scipy",
     "onnx",
+    "safetensors",
 )
 
 

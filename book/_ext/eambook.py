@@ -43,7 +43,6 @@ PACKAGES = (
     "torch",
     "torchvision",
     "numpy",
-    "accelerate",
     "fvcore",
     "ipywidgets",
     "jupyterquiz",

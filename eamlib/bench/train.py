@@ -83,7 +83,7 @@ def measure(
         FileNotFoundError: if the images are missing and cannot be fetched.
         ModuleNotFoundError: if a package is missing that a loop needs.
     """
-    need("bench", "accelerate", "PIL", "torchvision", "tqdm")
+    need("bench", "PIL", "torchvision", "tqdm")
     names = [one_of("work", name, WORKS) for name in (work or WORKS)]
     steps = STEPS[device.type]
     images = _first(data.load(DATA), steps * BATCH_SIZE)

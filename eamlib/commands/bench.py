@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
 
     module = bench.BENCHES[one_of("what", options.what, bench.BENCHES)]
     if options.what == "train":
-        need("bench", "accelerate", "PIL", "torchvision", "tqdm")
+        need("bench", "PIL", "torchvision", "tqdm")
     device = pick_device(options.device)
     one_of("device", device.type, ("cpu", "cuda"))
     given = {name: getattr(options, name) for name in ("work", "dtype", "seconds", "rounds")}
@@ -53,7 +53,7 @@ def run(options: Namespace) -> None:
             raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")
     if options.json:
         records.refuse_existing(options.json)
-    where = records.provenance(device, "timm", "accelerate")
+    where = records.provenance(device, "timm")
     print(f"{where['device']}, PyTorch {where['versions']['torch']}")
     results = []
     with same_numerics() as numerics:

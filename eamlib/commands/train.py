@@ -79,7 +79,7 @@ def run(options: Namespace) -> None:
     from eamlib.training.loop import fit, pick_device, pixel_statistics, seed_everything
     from eamlib.training.run import NETWORK
 
-    need("train", "accelerate", "tqdm")
+    need("train", "tqdm")
     device = pick_device(options.device)
     if options.json:
         records.refuse_existing(options.json)

@@ -103,7 +103,7 @@ def run_unit(
                 return Outcome(unit, "done", _accuracy(record))
             path.parent.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=path.parent).close()  # a folder that cannot be written to says so before the first step
-            where = records.provenance(pick_device(device), "accelerate", "scipy")
+            where = records.provenance(pick_device(device), "scipy")
             train, test = data.load(unit.data), data.load(unit.data, train=False)
             seed_everything(unit.seed)
             place = {"device": device, "folder": folder, "progress": progress}
@@ -219,7 +219,7 @@ def reproduce(
         >>> list(reproduce(units))  # both are recorded under results/, and none is left to train
         []
     """
-    need("reproduce", "accelerate", "scipy", "tqdm")  # the tables, too: hours later would be late
+    need("reproduce", "scipy", "tqdm")  # the tables, too: hours later would be late
     run_all = ENGINES[one_of("--engine", engine, ENGINES)]
     here, units = pick_device(device), list(units)
     for unit in units:

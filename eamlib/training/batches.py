@@ -1,7 +1,7 @@
-"""Batches of images on the device that trains on them, of sets in memory and of sets on disk alike.
+"""Batches of images on the device that trains on them, from sets in memory and sets on disk.
 
-Both kinds have one method, :meth:`read`, from the indices of batches to their pixels. These are uint8 until they are on
-the device. Where several processes train together, each reads its own part of every batch.
+Both kinds have one method, ``read``, from the indices of batches to their pixels, which stay uint8 until they are on
+the device. If several processes train together, each reads its own part of every batch.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def feed(
     """What reads ``dataset``.
 
     Args:
-        augment: of sets in memory, as :class:`eamlib.training.recipe.Recipe` has it.
-        workers: of sets on disk: processes that decode; None takes one a core, 16 at most.
-        process, processes: this process's number, and of how many.
+        augment: for sets in memory, as in :class:`eamlib.training.recipe.Recipe`.
+        workers: for sets on disk, the number of decoding processes; None takes one per core, 16 at most.
+        process, processes: this process's number, from 0, and how many there are.
 
     Raises:
         ValueError: if ``augment`` is given for a set on disk, or ``workers`` for one in memory or out of its range.
@@ -51,7 +51,7 @@ def feed(
 
 
 def check_set(argument: str, dataset: object) -> None:
-    """Raise a ``ValueError`` if ``dataset`` is no image set of this library, which says how to make one of it."""
+    """Raise a ``ValueError`` that says how to make an image set of ``dataset``, unless it is one of this library."""
     if isinstance(dataset, ImageSet | ImageFolderSet):
         return
     advice = "of tensors make one: eamlib.data.ImageSet(name, images, labels, classes), images in uint8"
@@ -61,7 +61,7 @@ def check_set(argument: str, dataset: object) -> None:
 
 
 def check_workers(workers: int | None, name: str, on_disk: bool) -> None:
-    """Raise a ``ValueError`` unless ``workers`` is None, or the number of them and the set called ``name`` on disk."""
+    """Raise a ``ValueError`` unless ``workers`` is None, or a number of workers and the set ``name`` is on disk."""
     if workers is not None and not on_disk:
         raise ValueError(f"workers = {workers!r} is for sets on disk; allowed for {name} is None.")
     if workers is not None:
@@ -69,26 +69,27 @@ def check_workers(workers: int | None, name: str, on_disk: bool) -> None:
 
 
 class InMemory:
-    """Reads a set that lives on the device as uint8, and augments there."""
+    """Reads a set that lives on the device as uint8, and augments it there."""
 
     at_once = 512  # images of a batch that is only tested
 
     def __init__(self, dataset: ImageSet, device: torch.device, augment: Callable | None, process: int, processes: int):
         self.images, self.labels = dataset.images.to(device), dataset.labels.to(device)
+        self.shape = self.images.shape[1:]
         self.device, self.augment, self.process, self.processes = device, augment, process, processes
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, batches: Sequence[Tensor], draws: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each batch this process's part.
+        """This process's part of each batch.
 
         Args:
             batches: the indices of each, on the CPU.
-            draws: of the augmentation, on the CPU; None reads the images as they are tested.
+            draws: generator for the augmentation, on the CPU; None reads the images without it, as for a test.
 
         Yields:
-            Images, uint8 ``[B, 3, H, W]``, and labels, int64 ``[B]``, on the device; as :func:`parts` makes them.
+            Images, uint8 ``[B, 3, H, W]``, and labels, int64 ``[B]``, on the device, split as in :func:`parts`.
         """
         indices = torch.cat(tuple(batches)).to(self.device)  # at once: a copy for each batch would take its time
         for batch in indices.split([len(batch) for batch in batches]):
@@ -100,9 +101,10 @@ class InMemory:
 
 
 class OnDisk:
-    """Reads a set that stays on disk; it is decoded, cropped and mirrored by processes of their own."""
+    """Reads a set that stays on disk; workers decode, crop and mirror it."""
 
-    at_once = 128  # of 224 × 224 pixels
+    at_once = 128  # images
+    shape = (3, 224, 224)
 
     def __init__(self, dataset: ImageFolderSet, device: torch.device, workers: int, process: int, processes: int):
         self.dataset, self.device, self.workers = dataset, device, workers
@@ -115,7 +117,7 @@ class OnDisk:
         """As :meth:`InMemory.read`; the images do not depend on the number of workers.
 
         Raises:
-            ValueError: with its path, if an image is truncated or none.
+            ValueError: with its path, if an image is damaged.
         """
         seeds = None if draws is None else draw_seeds(len(self.dataset), draws)
         mine = [parts(batch, self.dataset.labels[batch], self.processes)[self.process] for batch in batches]
@@ -130,12 +132,13 @@ class OnDisk:
 
 @contextmanager
 def lost_workers_named(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Say in a sentence what PyTorch reports of lost workers by tracebacks, and behind it what is ``kept``.
+    """Turn PyTorch's tracebacks about lost workers into one sentence, followed by what is ``kept``.
 
-    Around what reads and what is done with it: PyTorch reports a worker's death by a signal, wherever the program is.
+    Enter it around reading and all that is done with the images: PyTorch reports a worker's death by a signal, wherever
+    the program is at that moment.
 
     Raises:
-        ChildProcessError: if one was killed, or found no room in shared memory.
+        ChildProcessError: if a worker was killed, or found no room in shared memory.
     """
     try:
         yield
@@ -158,20 +161,19 @@ def lost_workers_named(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
 
 
 def parts(images: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """A batch in so many parts, each of at least one image.
+    """A batch in ``count`` parts of at least one image each, since processes wait for one another.
 
-    Those who run them wait for one another. Where nothing is left of a small batch, its first image stands in, with the
-    label -100, which ``cross_entropy`` ignores.
+    If a batch is too small, its first image stands in, with the label -100, which ``cross_entropy`` ignores.
     """
     pairs = zip(images.tensor_split(count), labels.tensor_split(count), strict=True)
     return [(x, y) if len(y) else (images[:1], torch.full_like(labels[:1], -100)) for x, y in pairs]
 
 
 def cores() -> int:
-    """How many of this machine's cores this process may use."""
+    """How many cores of this machine the process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _workers() -> int:
-    """The cores of each of this machine's processes, 16 at most: more wait for the disk."""
+    """One worker per core, shared among this machine's processes; more than 16 would wait for the disk."""
     return min(16, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))  # which launchers set

@@ -1,4 +1,4 @@
-"""A training loop to read from top to bottom: batches on the device, SGD, and after every epoch a checkpoint."""
+"""A training loop to read from top to bottom: batches on the device, SGD, and a checkpoint after every epoch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import copy
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,26 +15,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from eamlib._checks import positive_int
 from eamlib._extras import need
 from eamlib.analysis._unchanged import same_modules, same_random_numbers
-from eamlib.analysis.watch import evaluating
+from eamlib.analysis.watch import evaluating, watch
 from eamlib.data.imagenet import MEAN, STD, ImageFolderSet
 from eamlib.data.sets import ImageSet
 from eamlib.layers import set_temperature
 from eamlib.training.batches import InMemory, OnDisk, check_set, feed, lost_workers_named, parts
-from eamlib.training.recipe import Recipe
+from eamlib.training.processes import Place
+from eamlib.training.recipe import PRECISIONS, Recipe
 from eamlib.training.run import Run, described
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from tqdm import tqdm
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch. Call it before the network is made: its weights are drawn then.
+    """Seed Python, NumPy and PyTorch. Call it before the network is made, which is when its weights are drawn.
 
     Example:
         >>> seed_everything(0)
@@ -49,10 +50,10 @@ def seed_everything(seed: int) -> None:
 
 
 def pick_device(device: torch.device | str | None = None) -> torch.device:
-    """The device asked for; without one, CUDA where there is one and else the CPU.
+    """The device asked for; without one, CUDA if there is a GPU and else the CPU.
 
     Raises:
-        ValueError: if torch knows no such device, or it asks for CUDA and there is none.
+        ValueError: if torch knows no such device, or CUDA is asked for and there is none.
 
     Example:
         >>> pick_device("cpu")
@@ -96,50 +97,52 @@ def fit(
 ) -> list[dict]:
     """Train ``model`` in place and return its history.
 
-    Under ``torchrun`` or ``accelerate launch`` the same call trains on several devices: every process takes its share
-    of each batch, and together they take one process's steps. Batch normalisation alone sees its own share, and its
-    running statistics are the first process's.
+    With a ``folder`` nothing is lost: after a kill at any moment, the same call resumes from the last finished epoch.
+    On the CPU it then ends bit-identical to a run that was never interrupted.
 
-    With a ``folder`` nothing is lost: killed at any moment, the same call goes on after the last finished epoch, on
-    the CPU to the very bits of a run that was left alone.
+    Under ``torchrun`` the same call trains on several devices: each process takes its share of every batch, and the
+    steps are those of one process. Only batch normalisation sees a share instead of the batch, and its running
+    statistics are the first process's.
 
     Args:
-        model: ``[B, C, H, W] -> [B, classes]``; it is moved to ``device``. Of a model in train mode, parts in eval mode
-            stay in it: batch normalisation with frozen statistics, say. One in eval mode is trained as a whole.
-        train, test: image sets. Those in memory live on the device as uint8 while this runs; of those on disk each
-            process decodes its share, and the training images are cropped and mirrored at random.
-        device: None takes CUDA where there is one. A launcher of several processes gives each its own.
+        model: ``[B, C, H, W] -> [B, classes]``; it is moved to ``device``. Parts of a model in train mode that are in
+            eval mode stay in it, such as batch normalisation with frozen statistics. A model in eval mode is trained as
+            a whole.
+        train, test: image sets. A set in memory lives on the device as uint8 during training. A set on disk is decoded
+            by each process for its share, and its training images are cropped and mirrored at random.
+        device: None takes CUDA if there is a GPU. Under a launcher each process has a GPU of its own.
         compile: run the network through ``torch.compile``.
         channels_last: keep images and weights with the channels innermost.
-        workers: of sets on disk: processes that decode, beside each that trains; 0 leaves it to the latter, None takes
-            one a core, 16 at most. The result does not depend on it.
-        folder: for a checkpoint an epoch, of which the last two stay, and for ``history.jsonl``. It is this run's alone
-            while it trains. ``eamlib.training.checkpoint.latest(folder).weights["weights"]`` are the last weights; with
-            ``ema`` there is ``["average"]``, too. None keeps nothing.
+        workers: for sets on disk, the number of decoding processes beside each process that trains. 0 decodes in the
+            latter; None takes one per core, 16 at most. The result does not depend on it.
+        folder: where one checkpoint per epoch is written, of which the last two stay, and ``history.jsonl``. No other
+            run may use it meanwhile. ``eamlib.training.checkpoint.latest(folder).weights`` holds the last
+            ``["weights"]`` and, with ``ema``, their ``["average"]``. None keeps nothing.
         tensorboard: folder for TensorBoard's curves.
-        progress: show a bar (tqdm), one tick a step, and say where a run is resumed.
-        after_epoch: called after every epoch with its line of the history, when it is kept: to look at ``model`` on the
-            way. It should leave the weights and the random numbers as they are.
+        progress: show a bar (tqdm) with one tick per step, and say where a run resumes.
+        after_epoch: called with each epoch's line of the history once it is kept, to look at ``model`` during
+            training. It should change neither the weights nor the state of a random number generator.
         recipe: what the result depends on, by the names of :class:`eamlib.training.recipe.Recipe`: ``epochs``, which is
             required, ``batch_size``, ``learning_rate``, ``schedule``, ``warm_up``, ``momentum``, ``weight_decay``,
             ``label_smoothing``, ``seed``, ``augment``, ``temperature``, ``ema``, ``precision``, ``accumulate``.
 
     Returns:
-        One dict an epoch with ``epoch`` (from 1), ``loss`` (mean over the epoch), ``train_accuracy`` (while training),
+        One dict per epoch with ``epoch`` (from 1), ``loss`` (mean over the epoch), ``train_accuracy`` (while training),
         ``test_accuracy``, both in percent, and ``seconds`` (training and test).
 
     Raises:
-        ValueError: if a value is out of its range, there is no such device, a set is none of this library's, the model
-            has no temperature or nothing in it requires a gradient, batch normalisation would meet a single value in
-            the last batch, ``augment`` is given for a set on disk or ``workers`` for one in memory, or ``folder``
-            belongs to a run of another configuration; later, with its path, if an image on disk is truncated or none.
-        ModuleNotFoundError: if accelerate, tqdm or a wanted TensorBoard is missing; the message says how to install it.
-        eamlib.training.lock.Busy: if another run is at work in ``folder``, with its name; or if ``folder`` was removed.
-        FloatingPointError: if the loss or the weights are no longer finite; the message has step and learning rate.
-            No checkpoint holds such weights.
+        ValueError: if a value is out of its range, there is no such device, a set is not one of this library's, the
+            model has no temperature or no parameter that requires a gradient, batch normalisation would meet a single
+            value in the last batch, ``augment`` is given for a set on disk or ``workers`` for one in memory, or
+            ``folder`` belongs to a run of another configuration. Later, with its path, if an image on disk is damaged.
+        ModuleNotFoundError: if tqdm, or TensorBoard if it is wanted, is missing; the message says how to install it.
+        eamlib.training.lock.Busy: if another run is using ``folder``, with its name; or if ``folder`` was removed.
+        FloatingPointError: if the loss or the weights are no longer finite; the message has the step and the learning
+            rate. No checkpoint holds such weights.
         KeyboardInterrupt: on Ctrl-C; the message says what is kept.
-        OSError: if an epoch cannot be kept, because the disk is full, say; earlier checkpoints are as they were. A
-            ``ChildProcessError`` if a process that decodes was killed, for want of memory, say, or lacks shared memory.
+        OSError: if an epoch cannot be kept, on a full disk for example; earlier checkpoints are intact. A
+            ``ChildProcessError`` if a decoding process was killed, for want of memory for example, or lacks shared
+            memory.
 
     Example:
         >>> seed_everything(0)
@@ -151,100 +154,131 @@ def fit(
         >>> len(history), history[-1]["test_accuracy"] > 80
         (2, True)
     """
-    need("train", "accelerate", "tqdm")
+    need("train", "tqdm")
     recipe = Recipe(**recipe)
-    device = pick_device(device)
     check_set("train", train)
     check_set("test", test)
+    place = Place.of_this_process(pick_device(device))
+    check_precision(recipe.precision, place.device)
     if recipe.temperature is not None:
         set_temperature(model, recipe.temperature)
     frozen = _frozen(model)
     configuration = described(vars(recipe) | {"model": model, "train": train, "test": test})
 
-    with _accelerator(device, recipe) as accelerator, ExitStack() as opened:
-        device = device if accelerator.num_processes == 1 else accelerator.device
-        layout = torch.channels_last if channels_last else torch.preserve_format
-        model.to(device, memory_format=layout)
-        average = None if recipe.ema is None else copy.deepcopy(model).requires_grad_(False)
-        mean, std = (statistic.to(device) for statistic in pixel_statistics(train))
-        place = {"device": device, "process": accelerator.process_index, "processes": accelerator.num_processes}
-        images_of_train = feed(train, augment=recipe.augment, workers=workers, **place)
-        images_of_test = feed(test, workers=workers, **place)
-        _check_trainable(model, frozen, images_of_train, recipe, accelerator.num_processes)
-        # Accelerate changes the forward of what it is given: a shell of one layer keeps the model as it is.
-        network = nn.Sequential(torch.compile(model) if compile else model)
-        network, optimizer = accelerator.prepare(network, recipe.optimizer(model))
-        # On the CPU, so that every device and every process draws the same.
-        order, draws = (torch.Generator().manual_seed(seed) for seed in (recipe.seed, recipe.seed + 1))
-        run = Run(
-            folder=None if folder is None else Path(folder),
-            tensorboard=tensorboard,
-            configuration=configuration,
-            modules={"weights": model, "average": average},
-            states={"optimizer": optimizer, "scaler": accelerator.scaler},
-            generators={"order": order, "augment": draws},
-            writes=accelerator.is_main_process,
-        )
-        opened.enter_context(closing(run))
-        run.resume()
-        opened.enter_context(lost_workers_named(run.kept))
+    layout = torch.channels_last if channels_last else torch.preserve_format
+    model.to(place.device, memory_format=layout)
+    average = None if recipe.ema is None else copy.deepcopy(model).requires_grad_(False)
+    images_of_train = feed(train, augment=recipe.augment, workers=workers, **vars(place))
+    images_of_test = feed(test, workers=workers, **vars(place))
+    mean, std = (statistic.to(place.device) for statistic in pixel_statistics(train))
+    _check_trainable(model, frozen, images_of_train, recipe)
+    network = place.together(torch.compile(model) if compile else model)
+    optimizer = recipe.optimizer(model)
+    scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
+    # On the CPU, so that every device and every process draws the same.
+    order, draws = (torch.Generator().manual_seed(seed) for seed in (recipe.seed, recipe.seed + 1))
+    run = Run(
+        folder=None if folder is None else Path(folder),
+        tensorboard=tensorboard,
+        configuration=configuration,
+        modules={"weights": model, "average": average},
+        states={"optimizer": optimizer, "scaler": scaler if scaler.is_enabled() else None},
+        generators={"order": order, "augment": draws},
+        writes=place.process == 0,
+    )
+    shown = progress and place.process == 0
+    with lost_workers_named(run.kept), run.resumed(), _ends_explained(run), _bar(run, len(train), recipe, shown) as bar:
+        for epoch in range(len(run.history) + 1, recipe.epochs + 1):
+            start = time.perf_counter()
+            _train_mode(model, frozen)
+            batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
+            images = (
+                (normalize(pixels, mean, std).to(memory_format=layout), labels)
+                for pixels, labels in images_of_train.read(batches, draws)
+            )
+            line = {"epoch": epoch} | train_one_epoch(
+                network, batches, images, optimizer, scaler, recipe, place, average, epoch, bar
+            )
+            _share_buffers(model, average, place)
+            known = _right_answers(model if average is None else average, images_of_test, mean, std)
+            line["test_accuracy"] = 100 * int(place.total(known.sum())) / len(test)
+            line["seconds"] = time.perf_counter() - start
+            run.record(line)
+            if after_epoch is not None:
+                after_epoch(line)
+            bar.set_postfix(test=f"{line['test_accuracy']:.1f} %")
+    if average is not None:
+        model.load_state_dict(average.state_dict())
+    return run.history
 
-        steps_an_epoch = -(-len(train) // recipe.batch_size)
-        steps = recipe.epochs * steps_an_epoch
-        look_every = 50 if device.type == "cuda" else 1  # a look at a number makes the CPU wait for the GPU
-        bar = _bar(run, steps_an_epoch, recipe.epochs, shown=progress and accelerator.is_main_process)
-        try:
-            for epoch in range(len(run.history) + 1, recipe.epochs + 1):
-                start, first = time.perf_counter(), (epoch - 1) * steps_an_epoch
-                _train_mode(model, frozen)
-                losses, correct = torch.zeros(steps_an_epoch, device=device), 0
-                batches = torch.randperm(len(train), generator=order).split(recipe.batch_size)
-                for i, (images, labels) in enumerate(images_of_train.read(batches, draws)):
-                    step = first + i
-                    for group in optimizer.param_groups:
-                        group["lr"] = recipe.learning_rate_at(step, steps)
-                    if recipe.temperature is not None:
-                        set_temperature(model, recipe.temperature_at(step, steps))
-                    images = normalize(images, mean, std).to(memory_format=layout)
-                    losses[i], hits = _step(network, optimizer, images, labels, len(batches[i]), recipe, accelerator)
-                    correct += hits
-                    if average is not None:
-                        _follow(average, model, recipe.ema_at(step))
-                    if (i + 1) % look_every == 0 or i + 1 == len(batches):
-                        unseen = slice(i - i % look_every, i + 1)
-                        losses[unseen] = accelerator.reduce(losses[unseen], "sum")
-                        if len(bad := (~losses.isfinite()).nonzero()):
-                            step = first + int(bad[0])
-                            raise FloatingPointError(f"it is {losses[bad[0]].item()}.")
-                    bar.update()
-                if not all(parameter.isfinite().all() for parameter in model.parameters()):
-                    raise FloatingPointError("the step left weights that are not finite.")
-                _share_statistics(model, average)
-                tested = _right_answers(model if average is None else average, images_of_test, mean, std).sum()
-                line = {
-                    "epoch": epoch,
-                    "loss": sum(a * len(b) for a, b in zip(losses.tolist(), batches, strict=True)) / len(train),
-                    "train_accuracy": 100 * int(accelerator.reduce(correct, "sum")) / len(train),
-                    "test_accuracy": 100 * int(accelerator.reduce(tested, "sum")) / len(test),
-                    "seconds": time.perf_counter() - start,
-                }
-                run.record(line)
-                if after_epoch is not None:
-                    after_epoch(line)
-                bar.set_postfix(test=f"{line['test_accuracy']:.1f} %")
-        except FloatingPointError as error:
-            raise FloatingPointError(
-                f"the loss is no longer finite in epoch {epoch}, at step {step + 1} of {steps} and learning rate "
-                f"{recipe.learning_rate_at(step, steps):.3g}: {error} learning_rate = {recipe.learning_rate} is likely "
-                f"too high.{f' The last good state is {run.last}.' if run.last else ''}"
-            ) from error
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped by Ctrl-C; {run.kept()}") from None
-        finally:
-            bar.close()
-        if average is not None:
-            model.load_state_dict(average.state_dict())
-        return run.history
+
+def train_one_epoch(
+    network: nn.Module,
+    batches: Sequence[Tensor],
+    images: Iterable[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    recipe: Recipe,
+    place: Place,
+    average: nn.Module | None,
+    epoch: int,
+    bar: tqdm,
+) -> dict[str, float]:
+    """Take a step per batch; ``images`` yields this process's part of each batch, normalised, and its labels."""
+    count, steps = sum(map(len, batches)), recipe.epochs * len(batches)
+    losses, right = torch.zeros(len(batches), device=place.device), torch.tensor(0, device=place.device)
+    dtype = PRECISIONS[recipe.precision]
+    look_every = 50 if place.device.type == "cuda" else 1  # a look at a number makes the CPU wait for the GPU
+    try:
+        for i, (pixels, labels) in enumerate(images):
+            step = (epoch - 1) * len(batches) + i
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(step, steps)
+            temperature = recipe.temperature_at(step, steps)
+            if temperature != recipe.temperature_at(step - 1, steps):
+                set_temperature(network, temperature)
+            for part, (x, y) in enumerate(parts(pixels, labels, recipe.accumulate), start=1):
+                with place.apart(network, part < recipe.accumulate):
+                    with torch.autocast(place.device.type, dtype, enabled=dtype != torch.float32):
+                        logits = network(x)
+                    loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.label_smoothing, reduction="sum")
+                    loss = loss / len(batches[i])
+                    scaler.scale(loss * place.processes).backward()  # gradients come as the mean over processes
+                losses[i] += loss.detach()
+                right += (logits.argmax(1) == y).sum()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            if average is not None:
+                _follow(average, network, recipe.ema_at(step))
+            bar.update()
+            if (i + 1) % look_every == 0 or i + 1 == len(batches):
+                unseen = place.total(losses[i - i % look_every : i + 1])
+                if len(bad := (~unseen.isfinite()).nonzero()):
+                    step += int(bad[0]) + 1 - len(unseen)
+                    raise FloatingPointError(f"it is {unseen[bad[0]].item()}.")
+        if not all(parameter.isfinite().all() for parameter in network.parameters()):
+            raise FloatingPointError("the step left weights that are not finite.")
+    except FloatingPointError as error:  # a layer's, perhaps
+        raise FloatingPointError(
+            f"the loss is no longer finite in epoch {epoch}, at step {step + 1} of {steps} and learning rate "
+            f"{recipe.learning_rate_at(step, steps):.3g}: {error} learning_rate = {recipe.learning_rate} is likely too "
+            "high."
+        ) from error
+    mean = sum(loss * len(batch) for loss, batch in zip(losses.tolist(), batches, strict=True)) / count
+    return {"loss": mean, "train_accuracy": 100 * int(place.total(right)) / count}
+
+
+@contextmanager
+def _ends_explained(run: Run) -> Iterator[None]:
+    """Add what is kept to the message of an error that ends a run, or of Ctrl-C."""
+    try:
+        yield
+    except FloatingPointError as error:
+        last = f" The last good state is {run.last}." if run.last else ""
+        raise FloatingPointError(f"{error}{last}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped by Ctrl-C; {run.kept()}") from None
 
 
 def _frozen(model: nn.Module) -> list[nn.Module]:
@@ -258,34 +292,27 @@ def _train_mode(model: nn.Module, frozen: list[nn.Module]) -> None:
         module.eval()
 
 
-def _check_trainable(
-    model: nn.Module, frozen: list[nn.Module], train: InMemory | OnDisk, recipe: Recipe, processes: int
-) -> None:
-    """Raise a ``ValueError`` for what would do nothing, or fail in the last batch of an epoch."""
+def _check_trainable(model: nn.Module, frozen: list[nn.Module], train: InMemory | OnDisk, recipe: Recipe) -> None:
+    """Raise a ``ValueError`` if training would change nothing, or fail in the last batch of an epoch."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"model = {type(model).__name__} has no parameter that requires a gradient: all are frozen.")
     last = len(train) % recipe.batch_size or recipe.batch_size
-    if last >= 2 * recipe.accumulate * processes:
+    if last >= 2 * recipe.accumulate * train.processes:
         return
-    met = []
-    with lost_workers_named():
-        images, _ = next(train.read([torch.zeros(1, dtype=torch.long)]))
+
+    def single(name: str, inputs: tuple, _: None) -> bool | None:
+        return inputs[0].numel() == inputs[0].shape[1] or None
+
     # The one error that it is to find is batch normalisation's own.
     with same_modules(model), same_random_numbers(), torch.no_grad(), suppress(ValueError):
         _train_mode(model, frozen)
-        for name, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-
-                def look(_, inputs, name=name):
-                    if inputs[0].numel() == inputs[0].shape[1]:
-                        met.append(name)
-
-                module.register_forward_pre_hook(look)
-        model(images.float())
-    if met:
+        norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.training}
+        with watch(norms, single, before=True) as met:
+            model(torch.rand(1, *train.shape, device=train.device))
+    if refused := [name for name, calls in met.items() if calls]:
         raise ValueError(
             f"batch_size = {recipe.batch_size} leaves a last batch of {last} of {len(train)} images, in which batch "
-            f"normalisation {met[0]!r} meets a single value per channel and has no variance. Allowed is another "
+            f"normalisation {refused[0]!r} meets a single value per channel and has no variance. Allowed is another "
             "batch_size, or fewer parts."
         )
 
@@ -303,11 +330,11 @@ def evaluate(
 
     Args:
         mean, std: pixel statistics of the training set, from :func:`pixel_statistics`; None takes ``dataset``'s own.
-        batch_size: images run at once; None takes 512, of a set on disk 128.
-        workers: of a set on disk, as in :func:`fit`.
+        batch_size: images run at once; None takes 512, or 128 for a set on disk.
+        workers: for a set on disk, as in :func:`fit`.
 
     Raises:
-        ValueError: if a value is out of its range; with its path, if an image on disk is truncated or none.
+        ValueError: if a value is out of its range; with its path, if an image on disk is damaged.
         ChildProcessError: as in :func:`fit`.
 
     Example:
@@ -330,9 +357,9 @@ def right_answers(
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> Tensor:
-    """Which images a network knows: bool, ``[N]``, on the CPU, in the order of the set.
+    """Which images a network classifies correctly: bool, ``[N]``, on the CPU, in the order of the set.
 
-    Args and errors are those of :func:`evaluate`, which counts them.
+    Arguments and errors are those of :func:`evaluate`, which counts them.
 
     Example:
         >>> test = eamlib.data.load("digits", train=False)
@@ -352,9 +379,9 @@ def right_answers(
 
 
 def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, of pixels scaled to [0, 1]: two tensors ``[C, 1, 1]``.
+    """Mean and standard deviation of each channel, for pixels scaled to [0, 1]: two tensors ``[C, 1, 1]``.
 
-    Of a set in memory over all its images; of one on disk those usual for ImageNet.
+    A set in memory is measured as a whole; a set on disk takes the statistics usual for ImageNet.
 
     Example:
         >>> mean, std = pixel_statistics(eamlib.data.load("digits"))
@@ -376,7 +403,7 @@ def pixel_statistics(dataset: ImageSet | ImageFolderSet) -> tuple[Tensor, Tensor
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 ``[B, C, H, W]`` to float with the statistics of the training set taken out.
+    """uint8 ``[B, C, H, W]`` to float, less the mean and divided by the standard deviation of the training set.
 
     Example:
         >>> digits = eamlib.data.load("digits")
@@ -385,30 +412,6 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         (torch.float32, 0.0, 1.0)
     """
     return (images.float() / 255 - mean.to(images.device)) / std.to(images.device)
-
-
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    batch_size: int,
-    recipe: Recipe,
-    accelerator: Accelerator,
-) -> tuple[Tensor, Tensor]:
-    """One step on this process's part of a batch; its share of the batch's mean loss and of the right answers."""
-    share, hits = 0, 0
-    for x, y in parts(images, labels, recipe.accumulate):
-        with accelerator.accumulate(network):
-            logits = network(x)
-            loss = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing, reduction="sum") / batch_size
-            # Accelerate takes the mean over parts and processes where the batch's gradient is their sum.
-            accelerator.backward(loss * recipe.accumulate * accelerator.num_processes)
-            optimizer.step()
-            optimizer.zero_grad()
-        share = share + loss.detach()
-        hits = hits + (logits.argmax(1) == y).sum()
-    return share, hits
 
 
 def _right_answers(
@@ -425,44 +428,20 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     get_ema_multi_avg_fn(decay)(list(average.parameters()), list(model.parameters()), None)
 
 
-def _share_statistics(model: nn.Module, average: nn.Module | None) -> None:
+def _share_buffers(model: nn.Module, average: nn.Module | None, place: Place) -> None:
     """Batch normalisation's statistics, and all other buffers: the first process's for all, and for the average."""
-    from accelerate.utils import broadcast
-
-    broadcast(list(model.buffers()))
+    place.share(model.buffers())
     if average is not None:
         for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
 
 
-@contextmanager
-def _accelerator(device: torch.device, recipe: Recipe) -> Iterator[Accelerator]:
-    """Accelerate keeps one state in a Python process, which would hold the next run to this one's precision."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, GradientState, is_initialized
-    from accelerate.utils import GradientAccumulationPlugin
-
-    check_precision(recipe.precision, device)
-    somebody_elses = is_initialized()
-    try:
-        yield Accelerator(
-            cpu=device.type == "cpu",
-            device_placement=False,  # the caller's word counts: cuda:1, say
-            mixed_precision="no" if recipe.precision == "float32" else recipe.precision,
-            gradient_accumulation_plugin=GradientAccumulationPlugin(recipe.accumulate, sync_with_dataloader=False),
-        )
-    finally:
-        if not somebody_elses:
-            AcceleratorState._reset_state(reset_partial_state=True)
-            GradientState._reset_state()
-
-
-def _bar(run: Run, steps_an_epoch: int, epochs: int, shown: bool) -> tqdm:
+def _bar(run: Run, images: int, recipe: Recipe, shown: bool) -> tqdm:
     from tqdm import tqdm
 
-    done = len(run.history)
+    done, steps_an_epoch = len(run.history), -(-images // recipe.batch_size)
     if shown and done:
-        tqdm.write(f"{run.last}: {done} of {epochs} epochs are done.", file=sys.stderr)
+        tqdm.write(f"{run.last}: {done} of {recipe.epochs} epochs are done.", file=sys.stderr)
     # Left unsaid where a bar is wanted, so that TQDM_DISABLE=1 can still hide it.
     hidden = {} if shown else {"disable": True}
-    return tqdm(initial=done * steps_an_epoch, total=epochs * steps_an_epoch, unit="step", **hidden)
+    return tqdm(initial=done * steps_an_epoch, total=recipe.epochs * steps_an_epoch, unit="step", **hidden)

@@ -1,4 +1,4 @@
-"""A recipe: what a training does, and with it what its result depends on."""
+"""A recipe: what a training does, and so what its result depends on."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ from eamlib._checks import number_between, one_of, positive_int, positive_number
 
 TEMPERATURE_FALLS = 0.1  # the share of all steps that it takes
 SCHEDULES = ("cosine", "constant")
-PRECISIONS = ("float32", "bf16", "fp16")
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. A step is counted from 0.
+    """How a network is trained: SGD with Nesterov momentum and a learning rate that rises and then falls.
 
-    SGD with Nesterov momentum; the learning rate rises, and falls to nearly 0 along a cosine. Weight decay spares
-    normalisation and biases.
+    Weight decay spares normalisation and biases. Steps are counted from 0.
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images of a step, whatever the number of devices and parts they are spread over.
+        batch_size: images per step, over all devices and parts.
         learning_rate: its maximum.
-        schedule: ``"cosine"``, or ``"constant"`` to stay at the maximum once it is reached.
+        schedule: after the rise, ``"cosine"`` falls to nearly 0 and ``"constant"`` stays at the maximum.
         warm_up: the share of all steps over which the learning rate rises, 0 to 1; 0 begins with the maximum.
-        momentum: of SGD, 0 to 1, Nesterov's; 0 is plain SGD.
-        weight_decay: of the weights of convolutions and linear layers.
+        momentum: 0 to 1; 0 is plain SGD.
+        weight_decay: for the weights of convolutions and linear layers.
         label_smoothing: the share of a label that is spread over all classes, 0 to 1.
-        seed: of the order of the images and of the augmentation. Seed the weights yourself, before the model is made.
-        augment: ``augment(images, generator=generator)``, uint8 ``[B, 3, H, W]`` to the same, wherever the images are,
-            with all its randomness from ``generator``, which is on the CPU.
-        temperature: of the kernel attentions at the start; it falls to 1 along a line over the first tenth of the
-            steps. Chen et al. start at 30. None leaves it alone.
-        ema: average the weights, with so much of the average staying at a step. The average is what is tested, and
-            what the model holds in the end; batch normalisation's statistics are the last step's.
-        precision: ``"float32"``, or for forward and backward the mixed ``"bf16"`` or ``"fp16"``.
-        accumulate: run a batch in so many parts one after another, which takes less memory. The gradient is the same,
-            but batch normalisation sees one part at a time.
+        seed: for the order of the images and the augmentation. Seed the weights yourself, before the model is made.
+        augment: ``augment(images, generator=generator)``, uint8 ``[B, 3, H, W]`` to the same, on any device, with all
+            its randomness from ``generator``, which is on the CPU.
+        temperature: of the kernel attentions at the start; it falls linearly to 1 over the first tenth of the steps.
+            Chen et al. start at 30. None leaves it alone.
+        ema: the share of the weights' average that stays at each step. The average is what is tested, and what the
+            model holds in the end; batch normalisation's statistics are the last step's. None keeps no average.
+        precision: ``"float32"``, or ``"bf16"`` or ``"fp16"`` for mixed precision.
+        accumulate: run a batch in this many parts, one after another, which takes less memory. The gradient is the
+            same, but batch normalisation sees one part at a time.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -95,7 +94,7 @@ class Recipe:
             raise ValueError(f"accumulate = {self.accumulate} must not exceed batch_size = {self.batch_size}.")
 
     def optimizer(self, model: nn.Module) -> torch.optim.SGD:
-        """SGD over the parameters of ``model``; what has one dimension is a bias or of a normalisation."""
+        """SGD over the parameters of ``model``; one-dimensional parameters and biases do not decay."""
         decayed, spared = [], []
         for name, parameter in model.named_parameters():
             (spared if parameter.dim() <= 1 or name.endswith("bias") else decayed).append(parameter)
@@ -103,8 +102,8 @@ class Recipe:
         return torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum, nesterov=self.momentum > 0)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """From 1/25 of the maximum up to it, then down to 1/250,000 of it, each along half a cosine; or, where the
-        schedule is constant, from there on the maximum."""
+        """From 1/25 of the maximum up to it, then down to 1/250,000 of it, each along half a cosine. A constant
+        schedule stays at the maximum."""
         steps = max(2, steps)  # up and down take two at least
         top = self.warm_up * steps - 1
         if 0 < top >= step:
@@ -115,10 +114,12 @@ class Recipe:
             start, end, way = self.learning_rate, self.learning_rate / 25 / 1e4, (step - top) / (steps - 1 - top)
         return end + (start - end) / 2 * (1 + math.cos(math.pi * way))
 
-    def temperature_at(self, step: int, steps: int) -> float:
-        """From ``temperature`` to 1 along a line."""
+    def temperature_at(self, step: int, steps: int) -> float | None:
+        """From ``temperature`` linearly to 1; None if there is none."""
+        if self.temperature is None:
+            return None
         return 1 + (self.temperature - 1) * max(0.0, 1 - step / (TEMPERATURE_FALLS * steps))
 
     def ema_at(self, step: int) -> float:
-        """``ema``, but less during the first steps, or the average would long remember the random start."""
+        """``ema``, but less during the first steps, or the average would remember the random start for long."""
         return min(self.ema, (1 + step) / (10 + step))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,12 @@ class Run:
     """Keeps a training in a folder and finds it there again.
 
     Attributes:
-        folder: of the checkpoints (:mod:`eamlib.training.checkpoint`) and of ``history.jsonl``, which this run alone
-            holds from :meth:`resume` to :meth:`close`; None keeps nothing.
-        tensorboard: folder of TensorBoard's curves; None draws none.
+        folder: for the checkpoints (:mod:`eamlib.training.checkpoint`) and ``history.jsonl``; None keeps nothing.
+        tensorboard: folder for TensorBoard's curves; None draws none.
         configuration: what the result depends on, plain values by name.
-        modules: networks by name, whose weights are kept; None is passed over.
-        states: what else has a ``state_dict``, by name: optimizer, loss scaler; None is passed over.
-        generators: of random numbers, by name. Torch's own, which dropout uses, is kept beside them.
+        modules: networks by name, whose weights are kept; None is skipped.
+        states: what else has a ``state_dict``, by name: optimizer, loss scaler; None is skipped.
+        generators: random number generators by name. Torch's own, which dropout uses, are added to them.
         writes: whether this process writes; all processes read.
         history: one dict for each finished epoch.
         last: the last checkpoint's path, if there is one.
@@ -55,11 +55,15 @@ class Run:
     def __post_init__(self):
         self.modules = {name: module for name, module in self.modules.items() if module is not None}
         self.states = {name: part for name, part in self.states.items() if part is not None}
+        device = next(parameter.device for module in self.modules.values() for parameter in module.parameters())
+        self.generators = {"cpu": torch.default_generator, **self.generators}
+        if device.type == "cuda":
+            self.generators["cuda"] = torch.cuda.default_generators[device.index]
         self._curves = None
-        self._open = ExitStack()
 
-    def resume(self) -> None:
-        """Go to where the last good checkpoint of the folder was taken; without one, stay at the beginning.
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Hold the folder while entered, and begin where its last good checkpoint was taken, if there is one.
 
         Raises:
             Busy: if another run holds the folder; the message says which.
@@ -67,7 +71,7 @@ class Run:
             ModuleNotFoundError: if TensorBoard is wanted and not installed; the message says how to install it.
             OSError: if the folder cannot be written.
         """
-        if self.tensorboard is not None and self.writes:
+        if draws := self.tensorboard is not None and self.writes:
             need("tensorboard", "tensorboard")  # before anything is written
             from torch.utils.tensorboard import SummaryWriter
 
@@ -75,24 +79,22 @@ class Run:
             if self.folder is not None:
                 if self.writes:
                     self._check_held = opened.enter_context(hold(self.folder / LOCK))
-                found = checkpoint.latest(self.folder)
-                if found is not None:
-                    self._refuse_another(found.state.get("configuration", {}))
+                if found := checkpoint.latest(self.folder):
                     self._load(found)
                 if self.writes:
                     # The checkpoint knows the history: a line too many, or half a line, of a killed run goes here.
                     (self.folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in self.history))
-            if self.tensorboard is not None and self.writes:
+            if draws:
                 self._curves = SummaryWriter(str(self.tensorboard), purge_step=len(self.history) + 1)
                 opened.callback(self._curves.close)
-            self._open = opened.pop_all()
+            yield
 
     def record(self, line: dict) -> None:
         """Note a finished epoch: in the history, in a checkpoint, and as points of TensorBoard's curves.
 
         Raises:
             Busy: if the folder is no longer this run's.
-            OSError: if the disk is full, say; earlier checkpoints are as they were.
+            OSError: if it cannot be written, on a full disk for example; earlier checkpoints are intact.
         """
         self.history.append(line)
         if not self.writes:
@@ -110,9 +112,8 @@ class Run:
                     self._curves.add_scalar(name, line[name], line["epoch"])
                 self._curves.flush()
         except OSError as error:
-            raise OSError(
-                error.errno, f"epoch {line['epoch']} could not be kept ({error.strerror}); {self.kept()}"
-            ) from error
+            why = f"epoch {line['epoch']} could not be kept ({error.strerror}); {self.kept()}"
+            raise OSError(error.errno, why) from error
 
     def kept(self) -> str:
         """What a message says about the time after an interruption."""
@@ -122,42 +123,29 @@ class Run:
             return f"{self.folder} holds no finished epoch, and the same call begins again."
         return f"{self.last} is kept, and the same call goes on from there."
 
-    def close(self) -> None:
-        """Close what is open, and let the folder go."""
-        self._open.close()
-
     def _state(self) -> dict:
         return {
             "configuration": self.configuration,
             "history": self.history,
-            "random": {name: generator.get_state() for name, generator in self._all_generators().items()},
+            "random": {name: generator.get_state() for name, generator in self.generators.items()},
             **{name: part.state_dict() for name, part in self.states.items()},
         }
 
     def _load(self, found: checkpoint.Checkpoint) -> None:
+        if another := differences(self.configuration, found.state.get("configuration", {})):
+            raise ValueError(
+                f"folder = '{self.folder}' belongs to another run: {another}. Allowed: the configuration that it began "
+                "with, or another folder."
+            )
         self.history = found.state["history"]
         for name, module in self.modules.items():
             module.load_state_dict(found.weights[name])
         for name, part in self.states.items():
             part.load_state_dict(found.state[name])
-        for name, generator in self._all_generators().items():
+        for name, generator in self.generators.items():
             if name in found.state["random"]:  # a run may move to another kind of device
                 generator.set_state(found.state["random"][name])
         self.last = found.path
-
-    def _all_generators(self) -> dict[str, torch.Generator]:
-        device = next(parameter.device for module in self.modules.values() for parameter in module.parameters())
-        ours = {"cpu": torch.default_generator, **self.generators}
-        if device.type == "cuda":
-            ours["cuda"] = torch.cuda.default_generators[device.index]
-        return ours
-
-    def _refuse_another(self, there: dict) -> None:
-        if found := differences(self.configuration, there):
-            raise ValueError(
-                f"folder = '{self.folder}' belongs to another run: {found}. Allowed: the configuration that it began "
-                "with, or another folder."
-            )
 
 
 def described(configuration: dict[str, Any]) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def test_a_process_of_its_own_has_its_own_peak_and_our_threads():
 @pytest.fixture
 def short_epochs(monkeypatch):
     """Two small batches of digits, and a compiler that any machine has."""
-    for package in ("accelerate", "sklearn", "torchvision"):
+    for package in ("sklearn", "torchvision", "tqdm"):
         pytest.importorskip(package)
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))

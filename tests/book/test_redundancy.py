@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-pytest.importorskip("accelerate")
+pytest.importorskip("tqdm")
 pytest.importorskip("safetensors")
 pytest.importorskip("sklearn")
 

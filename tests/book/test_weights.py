@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip("accelerate")
+pytest.importorskip("tqdm")
 pytest.importorskip("safetensors")
 pytest.importorskip("sklearn")
 

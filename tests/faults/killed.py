@@ -19,7 +19,7 @@ import tiny
 
 from eamlib.training.run import Run
 
-for module in ("accelerate.utils", "numpy.random", "torch._dynamo", "tqdm"):
+for module in ("numpy.random", "torch._dynamo", "tqdm"):
     __import__(module)  # here, or every child does
 EPOCHS = tiny.EVERYTHING["epochs"]
 

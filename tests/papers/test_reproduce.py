@@ -12,7 +12,6 @@ from functools import partial
 import pytest
 import tiny
 
-pytest.importorskip("accelerate")
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
 pytest.importorskip("tqdm")

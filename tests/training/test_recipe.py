@@ -43,6 +43,7 @@ def test_without_momentum_there_is_plain_sgd():
 def test_the_temperature_falls_along_a_line_to_1():
     recipe = Recipe(epochs=1, temperature=31.0)
     assert [recipe.temperature_at(step, 100) for step in (0, 5, 10, 99)] == [31, 16, 1, 1]
+    assert Recipe(epochs=1).temperature_at(5, 100) is None
 
 
 def test_the_average_soon_forgets_the_start():

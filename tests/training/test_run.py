@@ -20,14 +20,17 @@ from eamlib.training import checkpoint, pixel_statistics, seed_everything
 from eamlib.training import loading as _loading
 from eamlib.training.lock import Busy
 
-pytest.importorskip("accelerate")
+pytest.importorskip("tqdm")
 
 FINAL = tiny.EVERYTHING["epochs"]
 
 
 @pytest.mark.parametrize(("way", "count"), [("moments", 3), ("calls", FINAL)])
 def test_a_killed_run_ends_bit_identical(tmp_path, way, count):
-    """A selection; the rest is in tests/faults/killing.py."""
+    """A selection; the rest is in tests/faults/killing.py.
+
+    Slow, for it trains many times: what alone shows that a kill loses nothing, whatever it meets.
+    """
     done = subprocess.run(
         [sys.executable, "-W", "error", Path(__file__).parents[1] / "faults" / "killed.py", tmp_path, way, str(count)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},

@@ -107,14 +107,9 @@ def _tables(options: Namespace) -> None:
     if options.row and len(tables) > 1:
         raise ValueError(f"--row = {options.row[0]!r} wants one table; allowed: {', '.join(TABLES)}.")
     chosen = [tables[0].row(name) for name in dict.fromkeys(options.row or ())]
-    wanted = plan(
-        options.budget,
-        data_name=options.data,
-        epochs=options.epochs,
-        seeds=3 if options.seeds is None else options.seeds,
-        width=options.width,
-        precision=options.precision,
-    )
+    count = 3 if options.seeds is None else options.seeds
+    given = {name: getattr(options, name) for name in ("epochs", "width", "precision")}
+    wanted = plan(options.budget, data_name=options.data, seeds=count, **given)
     units = wanted.units(row for table in tables for row in chosen or table.rows)
     check(units)
     if options.list:

@@ -91,20 +91,10 @@ def run(options: Namespace) -> None:
         replace(Path(options.folder, NETWORK), json.dumps(described, indent=1) + "\n")
         note(options.folder, statistics, options.ema is not None, options.model, options.conv, **network)
 
-    history = fit(
-        model,
-        train,
-        test,
-        augment=partial(augment, **shifts) if shifts and isinstance(train, data.ImageSet) else None,
-        device=device,
-        compile=options.compile,
-        channels_last=options.channels_last,
-        workers=options.workers,
-        folder=options.folder,
-        tensorboard=options.tensorboard,
-        after_epoch=describe if options.folder and first else None,
-        **recipe,
-    )
+    how = {name: getattr(options, name) for name in ("compile", "channels_last", "workers", "folder", "tensorboard")}
+    how["augment"] = partial(augment, **shifts) if shifts and isinstance(train, data.ImageSet) else None
+    how["after_epoch"] = describe if options.folder and first else None
+    history = fit(model, train, test, device=device, **how, **recipe)
     if not first:
         return
     if options.folder:

@@ -112,7 +112,10 @@ def test_a_command_that_lacks_a_package_says_in_one_line_what_to_install(
 
 
 def test_without_any_of_them_everything_can_be_touched():
-    """And `cost`, `convert` and the data that travel with nothing work."""
+    """And `cost`, `convert` and the data that travel with nothing work.
+
+    In a process of its own, which takes seconds to start: here these packages are imported already.
+    """
     code = f"""
 import sys
 sys.modules |= dict.fromkeys({sorted(OPTIONAL)})

@@ -139,7 +139,9 @@ def test_every_network_takes_other_channels():
     for name in list_models():
         with torch.device("meta"):
             model = create_model(name, num_classes=3, in_channels=4)
-            assert model.eval()(torch.zeros(1, 4, 64, 64)).shape[:2] == (1, 3)
+        # Whether it runs is tested with the models; without that this takes half of its time.
+        stem = next(weight for weight in model.parameters() if weight.dim() > 3)
+        assert stem.shape[-3] == 4, name
     with pytest.raises(ValueError, match="in_channels = 0"):
         create_model("resnet18", in_channels=0)
 

@@ -49,7 +49,7 @@ def _why_no_library(real: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-# What torch.compiler.assume_constant_result says of a function; it would load the compiler, as long again as torch takes.
+# What torch.compiler.assume_constant_result sets; the decorator would load the compiler, as long again as torch takes.
 _why_no_library._dynamo_marked_constant = True
 
 

@@ -60,8 +60,8 @@ def test_page(browser, site, page):
     """One load, whose window then becomes a phone's and whose day a night.
 
     Loading is what costs. So does axe-core, which looks at all of a page once, by day, and at the colours once more by
-    night; at the other two looks the page is measured alone. What it has found: arrows without a name, an index and
-    tables wider than a phone, code that nobody could scroll by the keyboard.
+    night; at the other two looks the page is measured alone. What it has found: arrows without a name, an index and a
+    search wider than a phone.
     """
     show(browser, LAPTOP)
     drain(browser)

@@ -95,7 +95,7 @@ def unanimity(figures: Sequence[Sequence[Sequence[float]]], families: Sequence[H
     _, networks, names = table.shape
     if len(families) != networks:
         raise ValueError(f"families = {families!r} must name the family of each of {networks} networks.")
-    unanimous = sum(np.count_nonzero(_signs(column)) for column in table)
+    unanimous = int(sum(np.count_nonzero(_signs(column)) for column in table))
 
     def p(blocks: Sequence[Hashable]) -> float:
         of_all = functools.reduce(np.convolve, (_chances(column, blocks) for column in table))

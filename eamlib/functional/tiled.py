@@ -150,7 +150,8 @@ def _differentiated(function: Callable, gradient: Tensor, *inputs: Tensor) -> tu
 
 
 def _mixed_like(input, weight, attention, channels_last, transposed) -> Tensor:
-    batch, rows = len(input), weight.shape[2 if transposed else 1]
+    # Not len(input), which a graph would take for the same number in every batch.
+    batch, rows = input.shape[0], weight.shape[2 if transposed else 1]
     return input.new_empty((batch, input.shape[1], rows) if channels_last else (batch, rows, input.shape[2]))
 
 

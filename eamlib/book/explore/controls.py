@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eamlib._checks import integer_within
+from eamlib._extras import need
 
 MANY = 40  # options: more are a slider, since no list that drops down is that long
 
@@ -68,6 +69,7 @@ class Choice:
         return {"name": self.name, "label": self.label, "texts": texts, "values": values, "only": self.only}
 
     def widget(self):
+        need("notebooks", "ipywidgets")
         import ipywidgets
 
         options = {"options": list(self.live.items()), "value": self.start, "description": self.label}
@@ -104,6 +106,7 @@ class Number:
         return asdict(self)
 
     def widget(self):
+        need("notebooks", "ipywidgets")
         import ipywidgets
 
         return ipywidgets.BoundedIntText(

@@ -4,7 +4,8 @@ layers: every way to run a dynamic convolution, on the 26 separable layers of Mo
 models: the network static, dynamic and with EAM, and the attention's share. memory: what training takes. train: images
 a second of the training loop with each of its options, against torchvision's transforms and a DataLoader. redundancy: a
 network's forward pass against one that measures all its maps, and the time and memory of a layer of 1024 channels over
-10,000 images. Threads: OMP_NUM_THREADS.
+10,000 images. recipe: the plan's recipe with one thing changed at a time, on held-out images of CIFAR-10, hours on a
+CPU. Threads: OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ LESS_MEMORY = "Measure less at once by --work, or take another --device."
 
 
 def arguments(parser: ArgumentParser) -> None:
-    option(parser, "what", "layers, models, memory, train or redundancy")
+    option(parser, "what", "layers, models, memory, train, redundancy or recipe")
     option(
         parser,
         "--work",
-        "of layers: 32-inference, 32-training, 224-inference or 224-single; of train: static or eam; may be repeated "
+        "of layers: 32-inference, 32-training, 224-inference or 224-single; of train: static or eam; of "
+        "recipe: what is changed; may be repeated "
         "(default: all)",
         action="append",
     )
@@ -31,6 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     seconds = "of layers, on each; of models and train, on each work; of redundancy, on the network"
     option(parser, "--seconds", f"{seconds} (default: 1.5, 15, 90 and 30)", type=float)
     option(parser, "--rounds", "of all but memory: at most so many (default: 60)", type=int)
+    option(parser, "--epochs", "of recipe, of each training (default: 10)", type=int)
     shared(parser, "--device", "--json")
 
 
@@ -46,7 +49,7 @@ def run(options: Namespace) -> None:
         need("bench", "accelerate", "PIL", "torchvision", "tqdm")
     device = pick_device(options.device)
     one_of("device", device.type, ("cpu", "cuda"))
-    given = {name: getattr(options, name) for name in ("work", "dtype", "seconds", "rounds")}
+    given = {name: getattr(options, name) for name in ("work", "dtype", "seconds", "rounds", "epochs")}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if name not in inspect.signature(module.measure).parameters:

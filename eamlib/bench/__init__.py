@@ -6,6 +6,13 @@ there and as plain as JSON; ``lines(result)`` is a result as text.
 
 from __future__ import annotations
 
-from eamlib.bench import layers, memory, models, redundancy, train
+from eamlib.bench import layers, memory, models, recipe, redundancy, train
 
-BENCHES = {"layers": layers, "models": models, "memory": memory, "train": train, "redundancy": redundancy}
+BENCHES = {
+    "layers": layers,
+    "models": models,
+    "memory": memory,
+    "train": train,
+    "redundancy": redundancy,
+    "recipe": recipe,
+}

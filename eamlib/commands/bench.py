@@ -4,8 +4,9 @@ layers: every way to run a dynamic convolution, on the 26 separable layers of Mo
 32-inference, 32-training, 224-inference or 224-single. models: the network static, dynamic and with EAM, and the
 attention's share. memory: what training takes. train: images a second of the training loop with each of its options,
 against torchvision's transforms and a DataLoader; --work static or eam. redundancy: a network's forward pass against
-one that measures all its maps, and the time and memory of a layer of 1024 channels over 10,000 images. Threads:
-OMP_NUM_THREADS.
+one that measures all its maps, and the time and memory of a layer of 1024 channels over 10,000 images. recipe: the
+plan's recipe with one thing changed at a time, on held-out images of CIFAR-10, hours on a CPU; --work what is changed.
+Threads: OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ LESS_MEMORY = "Measure less at once by --work, or take another --device."
 
 
 def arguments(parser: ArgumentParser) -> None:
-    option(parser, "what", "layers, models, memory, train or redundancy")
-    option(parser, "--work", "of layers and train: this work alone; may be repeated (default: all)", action="append")
+    option(parser, "what", "layers, models, memory, train, redundancy or recipe")
+    option(parser, "--work", "this work alone; may be repeated (default: all)", action="append")
     option(parser, "--dtype", "of layers: float32 or bfloat16 (default: float32)")
     seconds = "for each work, layer or network; memory takes none (default: 1.5 to 90)"
     option(parser, "--seconds", seconds, type=float)
     option(parser, "--rounds", "of all but memory: at most so many (default: 60)", type=int)
+    option(parser, "--epochs", "of recipe, of each training (default: 10)", type=int)
     shared(parser, "--device", "--json")
 
 
@@ -41,7 +43,7 @@ def run(options: Namespace) -> None:
         need("bench", "PIL", "torchvision", "tqdm")
     device = pick_device(options.device)
     one_of("device", device.type, ("cpu", "cuda"))
-    own = ("work", "dtype", "seconds", "rounds")
+    own = ("work", "dtype", "seconds", "rounds", "epochs")
     given = {name: value for name in own if (value := getattr(options, name)) is not None}
     for name in given.keys() - inspect.signature(module.measure).parameters:
         raise ValueError(f"--{name} = {given[name]!r} is no option of bench {options.what}.")

@@ -61,6 +61,7 @@ def test_one_graph_serves_every_batch_forward_and_backward():
     assert counter.frame_count == 1
 
 
+@pytest.mark.slow  # a minute of C++
 def test_compiled_to_machine_code_it_learns_alike():
     if not shutil.which("g++"):
         pytest.skip("needs a C++ compiler")

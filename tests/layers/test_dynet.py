@@ -197,7 +197,8 @@ def test_a_block_keeps_nothing_of_a_batch():
     copy.deepcopy(block)  # fails where a module holds a tensor of a graph
 
 
-# Slow, for the backward pass is compiled too: no other test shows that both ways to fuse keep one graph for any batch.
+# The backward pass is compiled too: no other test shows that both ways to fuse keep one graph for any batch.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # the compiler's own
 @pytest.mark.parametrize("fuse", ["kernels", "maps"])
 def test_the_compiler_sees_one_graph_of_a_block_for_any_batch(fuse):

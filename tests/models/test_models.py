@@ -91,6 +91,7 @@ def test_every_family_trains_under_autocast(name):
 
 # One network of each family, and between them every kind of convolution and selection. Slow, for tracing is; no other
 # test would tell that a look at a number breaks the graph of a network.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "conv"),
     list(zip(FAMILIES, ("eam-cgr", "dynamic", "eam-rcr", "eam-slice1", "eam-cgr-max", "eam-stride"), strict=True)),

@@ -211,6 +211,7 @@ def test_results_that_cannot_be_written_are_noticed_before_the_first_step(folder
     assert "results/digits" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # two commands from nothing; what they share is tested by the lock and the records, too
 def test_two_processes_share_the_units(folders):
     # Twice PyTorch's start, for what no process shows alone: two that begin at once train no run twice, and both end.
     arguments = [sys.executable, "-m", "eamlib", "reproduce", "pooling", "--budget", "smoke", "--width", "0.25"]
@@ -373,6 +374,7 @@ def test_ray_that_is_missing_is_named(folders, monkeypatch, capsys):
     assert "ray is not installed" in said and 'pip install "eamlib[ray] @ git+' in said
 
 
+@pytest.mark.slow  # Ray starts a cluster
 @pytest.mark.filterwarnings("default")  # Ray has warnings of its own
 def test_two_workers_of_ray_run_at_once_and_a_run_can_be_sent_to_them(folders, tmp_path, monkeypatch):
     # Some ten seconds, of Ray itself: its workers are given names, so that they need not load PyTorch.

@@ -128,6 +128,7 @@ def test_evaluate_gives_every_layer_its_own_mode_back():
     assert model.training and not model[1].training
 
 
+@pytest.mark.slow  # torchrun and its two processes take a minute to start
 def test_two_processes_are_one(tmp_path):
     # Slow, for it starts a launcher and two processes: what alone shows that they add their gradients, share their
     # buffers, test all images together, and that one of them writes.

@@ -25,6 +25,7 @@ pytest.importorskip("tqdm")
 FINAL = tiny.EVERYTHING["epochs"]
 
 
+@pytest.mark.slow  # a process per death; tests/faults/killing.py asks a hundred more
 @pytest.mark.parametrize(("way", "count"), [("moments", 3), ("calls", FINAL)])
 def test_a_killed_run_ends_bit_identical(tmp_path, way, count):
     """A selection; the rest is in tests/faults/killing.py.

@@ -92,7 +92,8 @@ class ChannelGroups(_Selection):
         reduce = torch.mean if self.reduce == "mean" else torch.amax
         if self.in_channels % self.out_channels == 0:  # one operation, whose gradient is written once, not n times
             # Not unflatten: PyTorch's older ONNX exporter then takes the example's height and width for everybody's.
-            groups = maps.reshape(*maps.shape[:dim], self.out_channels, -1, *maps.shape[dim + 1 :])
+            each = self.in_channels // self.out_channels
+            groups = maps.reshape(*maps.shape[:dim], self.out_channels, each, *maps.shape[dim + 1 :])
             return reduce(groups, dim + 1)
         return torch.stack([reduce(group, dim) for group in maps.tensor_split(self.out_channels, dim)], dim)
 

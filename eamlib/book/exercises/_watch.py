@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from eamlib.analysis._unchanged import same_random_numbers
 
@@ -25,6 +27,31 @@ class Convolutions(TorchFunctionMode):
         if getattr(function, "__name__", "") == "conv2d":
             self.weights.append((kwargs["weight"] if "weight" in kwargs else args[1]).shape)
         return function(*args, **kwargs)
+
+
+class Origins(TorchDispatchMode):
+    """While it is entered, follows named tensors into all that is computed of them, inside PyTorch's functions too.
+
+    ``met`` lists, for each result, the names of the tensors that it was computed from, and how many numbers it has.
+    """
+
+    def __init__(self, **named: Tensor):
+        super().__init__()
+        self.met: list[tuple[frozenset[str], int]] = []
+        # The tensors are kept beside their ids, for an id is given again when its owner is gone.
+        self._known = {id(tensor): (tensor, frozenset({name})) for name, tensor in named.items()}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        results = function(*args, **kwargs)
+        origins = frozenset().union(
+            *(self._known[id(leaf)][1] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._known)
+        )
+        for result in tree_leaves(results):
+            if isinstance(result, Tensor) and origins:
+                self._known[id(result)] = result, origins
+                self.met.append((origins, result.numel()))
+        return results
 
 
 def close(a: Tensor, b: Tensor) -> bool:

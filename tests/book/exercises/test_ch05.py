@@ -62,7 +62,41 @@ def batch_along_the_channels(x, weight, attention, padding=0, groups=1):
     return maps.unflatten(1, (len(x), -1))[0]
 
 
-@pytest.mark.parametrize("answer", [mix_outputs, one_interleaved_convolution])
+def mixed_kernels_on_patches(x, weight, attention, padding=0, groups=1):
+    """No convolution at all, and yet a kernel for each image."""
+    kernels = torch.einsum("bk,koihw->boihw", attention, weight)
+    side = weight.shape[-1]
+    patches = F.unfold(x, side, padding=padding).unflatten(1, (groups, -1))  # [B, g, C / g * k * k, P]
+    kernels = kernels.flatten(2).unflatten(1, (groups, -1))  # [B, g, O / g, C / g * k * k]
+    height = x.shape[2] + 2 * padding - side + 1
+    return (kernels @ patches).flatten(1, 2).unflatten(2, (height, -1))
+
+
+def mixed_kernels_one_by_one(x, weight, attention, padding=0, groups=1):
+    pairs = zip(x.split(1), attention, strict=True)
+    side = weight.shape[-1]
+    maps = []
+    for image, a in pairs:
+        kernel = sum(a[k] * weight[k] for k in range(len(weight))).flatten(1).unflatten(0, (groups, -1))
+        patches = F.unfold(image, side, padding=padding).unflatten(1, (groups, -1))
+        maps.append((kernel @ patches).flatten(1, 2).unflatten(2, (x.shape[2] + 2 * padding - side + 1, -1)))
+    return torch.cat(maps)
+
+
+def convolutions_for_each_image(x, weight, attention, padding=0, groups=1):
+    return torch.cat([mix_outputs(x[b : b + 1], weight, attention[b : b + 1], padding, groups) for b in range(len(x))])
+
+
+def stored_kernels_on_patches(x, weight, attention, padding=0, groups=1):
+    """What each stored kernel answers, by products of matrices: allowed, for no kernel is mixed."""
+    side = weight.shape[-1]
+    patches = F.unfold(x, side, padding=padding).unflatten(1, (groups, -1))
+    kernels = weight.flatten(2).unflatten(1, (groups, -1))  # [K, g, O / g, C / g * k * k]
+    outputs = (kernels[:, None] @ patches).flatten(2, 3).unflatten(3, (x.shape[2] + 2 * padding - side + 1, -1))
+    return torch.einsum("bk,kbohw->bohw", attention, outputs)
+
+
+@pytest.mark.parametrize("answer", [mix_outputs, one_interleaved_convolution, stored_kernels_on_patches])
 def test_mix_outputs_right(answer):
     assert check("5.3", answer).passed is True
 
@@ -77,6 +111,9 @@ def test_mix_outputs_right(answer):
         (one_convolution, "group by group"),
         (a_kernel_for_each_image, "stored kernels"),
         (batch_along_the_channels, "stored kernels"),
+        (mixed_kernels_on_patches, "stored kernels"),
+        (mixed_kernels_one_by_one, "stored kernels"),
+        (convolutions_for_each_image, "are enough"),
         (lambda x, weight, attention, padding=0, groups=1: 3, "tensor"),
         (lambda x: x, "TypeError"),
     ],

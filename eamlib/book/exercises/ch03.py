@@ -14,6 +14,11 @@ _WEIGHTS = _EXPAND + _DEPTHWISE + _PROJECT
 _NORMALISED = 2 * _WIDE + _O
 _MACS = _IN * _EXPAND + _OUT * (_DEPTHWISE + _PROJECT)
 
+# Exercise 3.6, in ms: 300 million MACs at 20 ps, 20 MB of maps at 200 ps a byte, 50 convolutions at 100 µs.
+_MS_MACS, _MS_BYTES, _MS_CALLS = 6.0, 4.0, 5.0
+_MS = _MS_MACS + _MS_BYTES + _MS_CALLS
+_MS_HALF = _MS_MACS / 4 + _MS_BYTES / 2 + _MS_CALLS
+
 QUIZZES = {
     "3.1": [
         choice(
@@ -83,6 +88,46 @@ QUIZZES = {
                 4 * _WIDE * _OUT: "Before the stride the map is 28 × 28.",
                 4 * _C * _IN: "This is the thin input. Inside, the block is t times as wide.",
                 4 * _O * _OUT: "This is the thin output. Inside, the block is wider.",
+            },
+        ),
+    ],
+    "3.6": [
+        number(
+            "How many milliseconds does an image take?",
+            _MS,
+            "Add three products: MACs, bytes and convolutions, each times its price. A million ps is one µs.",
+            right="6 for the MACs, 4 for the bytes, 5 for the convolutions.",
+            mistakes={
+                _MS_MACS + _MS_BYTES: "The 50 convolutions cost 100 µs each.",
+                _MS_MACS + _MS_CALLS: "The 20 MB of maps cost 200 ps a byte.",
+                _MS_MACS: "These are the MACs alone.",
+                1e3 * _MS: "These are microseconds.",
+            },
+        ),
+        number(
+            "And at half the width?",
+            _MS_HALF,
+            "With half of the channels in and half of them out, what becomes of C · O, of the map, and of the number "
+            "of layers?",
+            right="A quarter of the MACs, half of the bytes, all of the convolutions: 1.5 + 2 + 5.",
+            mistakes={
+                _MS / 4: "Only the MACs are quartered: a map has half of its channels, and no layer is gone.",
+                _MS / 2: "The three items do not shrink alike: MACs follow C · O, maps follow O, calls neither.",
+                _MS_HALF - _MS_CALLS / 2: "Narrower layers are as many layers: the calls stay.",
+                _MS_HALF + _MS_MACS / 4: "The input is half as wide, too: C · O falls to a quarter.",
+                _MS_HALF + _MS_BYTES / 2: "The maps have half of their channels, so half of the bytes.",
+                _MS_HALF - _MS_CALLS: "The calls still cost 5 ms.",
+            },
+        ),
+        number(
+            "How many times as fast can a smaller width make it, at most?",
+            _MS / _MS_CALLS,
+            "Let the width go to zero: which item of the price does not?",
+            right="The 5 ms of the calls remain, and 15 / 5 = 3.",
+            mistakes={
+                4: "The MACs fall to a quarter at half the width, but not the time.",
+                _MS_CALLS: "These are the milliseconds that remain.",
+                _MS / (_MS_BYTES + _MS_CALLS): "The bytes shrink with the width, too.",
             },
         ),
     ],

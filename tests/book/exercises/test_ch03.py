@@ -118,7 +118,23 @@ def test_traffic_of_groups(groups):
     assert answers("3.1")[0]["answer"] == "HW · C + g · M / C + M / HW"
 
 
-@pytest.mark.parametrize("exercise", ["3.1", "3.2"])
+def test_milliseconds_of_three_prices():
+    """By counting a pointwise layer that narrows, and then scaling the network's items as the layer's."""
+
+    def count(width):
+        layer = torch.nn.Conv2d(width, width, 1, bias=False)
+        return layer.weight.numel(), layer(torch.zeros(1, width, 1, 1)).numel()
+
+    (macs, numbers), (fewer_macs, fewer_numbers) = count(64), count(32)
+
+    def ms(mac_share=1, byte_share=1):
+        return 1e3 * (300e6 * 20e-12 * mac_share + 20e6 * 200e-12 * byte_share + 50 * 100e-6)
+
+    expected = [ms(), ms(fewer_macs / macs, fewer_numbers / numbers), ms() / ms(0, 0)]
+    assert [a["value"] for a in answers("3.6")] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("exercise", ["3.1", "3.2", "3.6"])
 def test_no_mistake_is_listed_twice(exercise):
     for question in QUIZZES[exercise]:
         values = [a["value"] for a in question["answers"] if a.get("type") == "value"]

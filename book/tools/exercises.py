@@ -28,7 +28,7 @@ import markers  # noqa: E402
 
 from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
 
-NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"), key=str)
 RELATIVE = re.compile(r"\]\((?![a-z]+:|#|/)([^)\s]+)\)")
 CONFIG = Path(__file__).with_name("nbgrader_config.py")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

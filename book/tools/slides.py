@@ -335,7 +335,9 @@ def opening(cell) -> Slide:
     number, _, title = part.title.partition(" ")
     link = [block for block in part.whole if "colab.research.google.com" in block]
     box = [block for block in part.whole if block.startswith("<blockquote")]
-    return Slide(title, shown=[f"<p class='number'>Chapter {int(number)}</p>", *box, *link], notes=box, kind="opening")
+    return Slide(
+        title, shown=[f"<p class='number'>Chapter {number.lstrip('0')}</p>", *box, *link], notes=box, kind="opening"
+    )
 
 
 def deck(notebook, name: str) -> list[Slide]:

@@ -8,7 +8,7 @@ import re
 from html import escape
 from pathlib import Path
 
-PICTURE = re.compile(r'<img alt="(?P<alt>[^"]*)"[^>]*? src="[^"]*/(?P<name>\w+)\.svg"[^>]*>')
+PICTURE = re.compile(r'<img [^>]*?src="[^"]*/(\w+)\.svg"[^>]*>')
 MOVED = """<!doctype html>
 <html lang="en-GB"><head><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="refresh" content="0; url={address}"><link rel="canonical" href="{address}"></head>
@@ -23,15 +23,22 @@ def setup(app):
 
 
 def draw(app, docname, template, context, doctree):
+    if "body" in context:
+        context["body"] = with_drawings(context["body"], Path(app.srcdir))
+
+
+def with_drawings(html: str, root: Path) -> str:
+    """HTML with the drawings themselves in the place of links to them."""
+
     def drawn(picture):
-        path = Path(app.srcdir, "book", "_static", "drawings", f"{picture['name']}.svg")
+        path = root / "book" / "_static" / "drawings" / f"{picture[1]}.svg"
         if not path.is_file():
             return picture[0]
         svg = re.sub(r"<style>.*?</style>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-        return svg.replace("<svg ", f'<svg class="drawing" aria-label="{picture["alt"]}" ', 1)
+        alt = re.search(r'alt="([^"]*)"', picture[0])
+        return svg.replace("<svg ", f'<svg class="drawing" aria-label="{alt[1] if alt else ""}" ', 1)
 
-    if "body" in context:
-        context["body"] = PICTURE.sub(drawn, context["body"])
+    return PICTURE.sub(drawn, html)
 
 
 def leave_addresses(app, exception):

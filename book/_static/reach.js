@@ -6,6 +6,16 @@ document.addEventListener("DOMContentLoaded", () => {
     // The arrow that unfolds the pages below one in the list of pages.
     for (const arrow of document.querySelectorAll(".bd-sidebar-primary summary"))
         arrow.ariaLabel = `Pages of ${arrow.closest("li").querySelector("a").textContent}`;
+    // What folds code is called what it says.
+    for (const summary of document.querySelectorAll("details.hide > summary")) summary.removeAttribute("aria-label");
 });
+// A formula is a stop of the Tab key where it scrolls, and only there.
+const reach = () => {
+    for (const formula of document.querySelectorAll('mjx-container[display="true"]'))
+        if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+        else formula.removeAttribute("tabindex");
+};
+window.addEventListener("load", () => window.MathJax?.startup?.promise.then(reach));
+window.addEventListener("resize", reach);
 // The theme makes what scrolls a stop of the Tab key after a change of size, and so after this, too.
 document.addEventListener("toggle", () => window.dispatchEvent(new Event("resize")), true);

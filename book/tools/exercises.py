@@ -28,7 +28,7 @@ import markers  # noqa: E402
 
 from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
 
-NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"))
+NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"), key=str)
 RELATIVE = re.compile(r"\]\((?![a-z]+:|#|/)([^)\s]+)\)")
 CONFIG = Path(__file__).with_name("nbgrader_config.py")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -217,8 +217,13 @@ def teachers(path: Path, source: NotebookNode | None = None) -> NotebookNode:
     notebook.cells = [_guarded(f"teachers-{path.stem[:2]}", warning), *cells]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = RELATIVE.sub(lambda link: f"]({_handed_out(path, link[1])})", cell.source)
+            cell.source = links_handed_out(path, cell.source)
     return notebook
+
+
+def links_handed_out(path: Path, text: str) -> str:
+    """The text of a page, whose relative links lead on from where it is handed out."""
+    return RELATIVE.sub(lambda link: f"]({_handed_out(path, link[1])})", text)
 
 
 def _handed_out(path: Path, target: str) -> str:

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import markers  # noqa: E402
+import pages as book_pages  # noqa: E402
 import uses  # noqa: E402
 
 from eamlib.book.exercises import QUIZZES  # noqa: E402
@@ -77,6 +78,11 @@ class Slide:
 # Markdown ---------------------------------------------------------------------------------------------------------
 
 
+def drawn(text: str) -> str:
+    """A drawing is part of the deck, as it is of the page."""
+    return book_pages.with_drawings(text, ROOT)
+
+
 @cache
 def markdown() -> MarkdownIt:
     """The book's Markdown, less what chapters do not use."""
@@ -104,15 +110,15 @@ def unlinked(page: str) -> str:
 
 
 def rendered(node: SyntaxTreeNode) -> str:
-    return unlinked(markdown().renderer.render(node.to_tokens(), markdown().options, {}))
+    return drawn(unlinked(markdown().renderer.render(node.to_tokens(), markdown().options, {})))
 
 
 def block(source: str) -> str:
-    return unlinked(markdown().render(source))
+    return drawn(unlinked(markdown().render(source)))
 
 
 def inline(source: str) -> str:
-    return unlinked(markdown().renderInline(source))
+    return drawn(unlinked(markdown().renderInline(source)))
 
 
 def listed(items: list[str], tag: str = "ul") -> str:

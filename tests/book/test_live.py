@@ -98,12 +98,12 @@ def test_a_switch_changes_the_mixture(page, mode, mixture):
 
 
 def test_a_frame_moves_by_the_keyboard_and_a_channel_goes(page):
-    press = """
+    key = """
         const frame = document.querySelector(".live-frame");
         frame.dispatchEvent(new KeyboardEvent("keydown", { key: arguments[0], bubbles: true }));
         return document.querySelector(".live-frame").getAttribute("aria-label");
     """
-    labels = {page.execute_script(press, key) for key in ("ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft")}
+    labels = {page.execute_script(key, name) for name in ("ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft")}
     assert len(labels) > 1
     press(page, "Remove channel")
     assert page.execute_script("return document.querySelectorAll('.live-gone').length") == 1

@@ -73,10 +73,18 @@ def test_what_is_handed_out_is_the_chapter_and_runs_where_it_runs(path):
     assert not [cell for cell in notebook.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
     assert not re.search(r"colab\.research\.google\.com|\]\(\.\./", nbformat.writes(notebook))
     replaced = {i for e in found(path) for i in (e.heading, e.stub, e.solution)} | {0}
-    there = f"]({exercises.ADDRESS}/blob/main/"
-    kept = {c.id: c.source.replace("](../", there) for i, c in enumerate(chapter.cells) if i not in replaced}
+    read_on = {"markdown": lambda text: exercises.links_handed_out(path, text), "code": str}
+    kept = {c.id: read_on[c.cell_type](c.source) for i, c in enumerate(chapter.cells) if i not in replaced}
     assert {cell.id: cell.source for cell in notebook.cells if cell.id in kept} == kept
     assert sum("pip install" in cell.source for cell in notebook.cells) == 1
+
+
+def test_a_link_leads_to_the_notebook_beside_it_or_to_the_repository():
+    page = NOTEBOOKS[0].parent / "07_ways" / "07_1_counts.ipynb"
+    text = "[a](../05_attention.ipynb#why), [b](07_2_measured.ipynb), [c](../../book/glossary.md), [d](#here), [e](https://a.b)"
+    there = f"{exercises.ADDRESS}/blob/main/book/glossary.md"
+    right = f"[a](05_attention.ipynb#why), [b](07_2_measured.ipynb), [c]({there}), [d](#here), [e](https://a.b)"
+    assert exercises.links_handed_out(page, text) == right
 
 
 @each_notebook

@@ -370,7 +370,7 @@
     const output = element("output");
     const { input, read } = (control.values ? asSelect : asNumber)(control, changed, output);
     input.dataset.control = control.name;
-    input.addEventListener("input", read);
+    input.addEventListener(control.values ? "change" : "input", read);
     return { input, read, box: element("label", { class: "control" }, element("span", {}, control.label), input, output) };
   };
 

@@ -16,6 +16,16 @@ _C, _CORNER = 4, 10
 _ONE_5X5 = max(25 * _C**2 / _CORNER, 4 * 2 * _C)
 _TWO_3X3 = 2 * max(9 * _C**2 / _CORNER, 4 * 2 * _C)
 
+
+def _vgg_field() -> int:
+    """Exercise 1.7: how many rows of the image a number of VGG-16's conv5_3 depends on."""
+    field, step = 1, 1
+    for convolutions in (2, 2, 3, 3, 3):
+        field += convolutions * 2 * step + step  # and a pooling of 2 × 2
+        step *= 2
+    return field - step // 2  # but for the last pooling
+
+
 QUIZZES = {
     "1.1": [
         choice(
@@ -108,6 +118,67 @@ QUIZZES = {
                 18 / 25: "That compares the MACs. Is a 3 × 3 layer, 9·C/8 MAC/byte, bound by arithmetic?",
                 2: "That compares the bytes. Is the 5 × 5 layer, 25·C/8 MAC/byte, bound by memory?",
                 0.8: "There are two 3 × 3 layers.",
+            },
+        ),
+    ],
+    "1.7": [
+        number(
+            "Five layers of 3 × 3, one after the other, stride 1. On how many rows of the image does an output depend?",
+            1 + 5 * 2,
+            "Each layer adds k − 1 rows, times the step between neighbours on its input.",
+            right="1 + 5 · 2.",
+            mistakes={
+                15: "Neighbouring windows overlap: a layer adds k − 1 rows, not k.",
+                9: "Count the last one, too.",
+            },
+        ),
+        number(
+            "On how many rows of the image does one number of VGG-16's last convolution, conv5_3, depend?",
+            _vgg_field(),
+            "Go through the thirteen convolutions and the four poolings before it: r grows by (k − 1)·j, "
+            "and each pooling doubles j.",
+            right="Each convolution of a stage adds 2·j, each pooling j, with j = 1, 2, 4, 8, 16.",
+            mistakes={
+                212: "That includes the pooling behind conv5_3.",
+                1 + 13 * 2: "Behind a pooling, neighbours lie two pixels of the image apart, then four.",
+                1 + 2 * (2 * 1 + 2 * 2 + 3 * 4 + 3 * 8 + 3 * 16): "The poolings read 2 × 2 windows and add j each.",
+            },
+        ),
+        choice(
+            "Which of these does NOT make the receptive field of the last map larger?",
+            ("More channels in every layer", "Channels add up at one position; no window becomes larger."),
+            {
+                "A dilation of 2 in the last layer": "Its window spans d(k − 1) + 1 positions of its input.",
+                "A stride of 2 in the first layer": "It doubles j, and so what every later layer adds.",
+                "Another 1 × 1 layer and another 3 × 3 layer": "The 1 × 1 layer adds nothing, but the other one does.",
+            },
+        ),
+    ],
+    "1.8": [
+        number(
+            "F(4 × 4, 3 × 3) makes a tile of 4 × 4 outputs from a tile of the input. How many rows has that tile?",
+            4 + 3 - 1,
+            "Which pixels do the windows of four neighbouring rows of outputs cover?",
+            right="m + k − 1.",
+            mistakes={4: "The window of the last of the four rows reaches k − 1 = 2 rows further.", 7: "m + k − 1."},
+        ),
+        number(
+            "By which factor does it reduce the multiplications (the transformations not counted)?",
+            4**2 * 3**2 / 6**2,
+            "Compare one product for each number of the input's tile with nine for each output.",
+            right="144 / 36; F(2 × 2, 3 × 3) has 36 / 16.",
+            mistakes={2.25: "That is F(2 × 2, 3 × 3)."},
+        ),
+        choice(
+            "Why does nobody take F(16 × 16, 3 × 3)?",
+            (
+                "The transformations cost more and round worse",
+                "Their matrices grow with the tile, and so do their entries: small differences of large numbers.",
+            ),
+            {
+                "It would need more products than the direct way": "324 for 2,304: seven times fewer.",
+                "It is an approximation": "In exact arithmetic every F(m, k) is an identity.",
+                "It works only for square images": "The tiles are square; the last ones are padded.",
             },
         ),
     ],
@@ -224,4 +295,48 @@ def _check_conv2d(answer: Callable) -> str | None:
     return None
 
 
-CHECKS = {"1.3": _check_same_padding, "1.4": _check_conv2d}
+def _check_input_gradient(answer: Callable) -> str | None:
+    import torch
+    import torch.nn.functional as F
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        """Notices a convolution of PyTorch's, forward or backward."""
+
+        seen = False
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.seen |= "conv" in function.name()
+            return function(*args, **(kwargs or {}))
+
+    # what is new in this case, the hint where the values are wrong, shape of x, shape of w
+    cases = [
+        ("one channel", "Which outputs has a pixel helped to make, and by which weight?", (1, 1, 4, 4), (1, 1, 2, 2)),
+        ("several channels", "Sum over the output channels, not over the input's.", (1, 3, 5, 5), (4, 3, 3, 3)),
+        ("two images", "Each image has a gradient of its own.", (2, 3, 5, 5), (4, 3, 3, 3)),
+        ("a 2 × 4 kernel", "Take both kernel sizes from w.shape.", (2, 3, 7, 6), (5, 3, 2, 4)),
+    ]
+    generator = seeded(0)
+    for new, hint, x_shape, w_shape in cases:
+        x, w = (torch.randn(shape, dtype=torch.double, generator=generator) for shape in (x_shape, w_shape))
+        x.requires_grad_()
+        output = F.conv2d(x, w)
+        g = torch.randn(output.shape, dtype=torch.double, generator=generator)
+        [expected] = torch.autograd.grad(output, x, g)
+        with torch.inference_mode(), Watch() as watch:  # differentiates nothing
+            given = answer(w.clone(), g.clone())
+        if watch.seen:
+            return "That calls PyTorch's convolution. Add to shifted windows of a tensor of zeros."
+        if not isinstance(given, torch.Tensor):
+            return f"Return a tensor, [B, C, H, W]; this is a {type(given).__name__}."
+        if given.shape != expected.shape:
+            return f"With {new} the shape is {list(given.shape)} and should be {list(expected.shape)}, the input's."
+        if not torch.allclose(given.to(expected), expected, rtol=1e-4, atol=1e-4):
+            [turned] = torch.autograd.grad(F.conv2d(x, w.flip(2, 3)), x, g)
+            if torch.allclose(given.to(expected), turned, rtol=1e-4, atol=1e-4):
+                return f"With {new} the kernel is turned once too often, or once too rarely."
+            return f"With {new} the shape is right and the values are not. {hint}"
+    return None
+
+
+CHECKS = {"1.3": _check_same_padding, "1.4": _check_conv2d, "1.6": _check_input_gradient}

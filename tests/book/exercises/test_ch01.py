@@ -77,7 +77,7 @@ def test_five_by_five_against_two_three_by_three():
     assert slower == pytest.approx(2 * time(*small) / time(*big))
 
 
-@pytest.mark.parametrize("exercise", ["1.2", "1.5"])
+@pytest.mark.parametrize("exercise", ["1.2", "1.5", "1.7", "1.8"])
 def test_no_mistake_is_the_right_answer(exercise):
     for question, right in enumerate(right_answers(exercise)):
         assert right not in wrong_values(exercise, question)
@@ -170,11 +170,68 @@ def test_wrong_conv2d_gets_a_hint(answer, keyword):
     assert keyword in verdict.message
 
 
+def rows_read(layers):
+    """How many rows of an image the middle of a stack's output depends on, by its gradient."""
+    x = torch.zeros(1, 1, 400, 1, dtype=torch.double, requires_grad=True)
+    y = x
+    for kind, k in layers:
+        y = F.conv2d(y, torch.ones(1, 1, k, 1, dtype=y.dtype)) if kind == "conv" else F.avg_pool2d(y, (k, 1))
+    y[0, 0, y.shape[2] // 2].sum().backward()
+    return x.grad.count_nonzero().item()
+
+
+def test_receptive_fields():
+    vgg = [layer for n in (2, 2, 3, 3, 3) for layer in [("conv", 3)] * n + [("pool", 2)]][:-1]
+    assert right_answers("1.7")[:2] == [rows_read([("conv", 3)] * 5), rows_read(vgg)]
+
+
+def test_winograd_by_its_tiles():
+    def cover(m):
+        return len({i + u for i in range(m) for u in range(3)})
+
+    assert right_answers("1.8")[:2] == [cover(4), 4**2 * 3**2 / cover(4) ** 2]
+
+
+def input_gradient(w, g, *, turn=False):
+    """A right answer by im2col's transpose, and with the kernel turned the wrong one."""
+    rows, columns = (size + k - 1 for size, k in zip(g.shape[2:], w.shape[2:], strict=True))
+    products = (w.flip(2, 3) if turn else w).flatten(1).T @ g.flatten(2)
+    return F.fold(products, (rows, columns), w.shape[2:])
+
+
+def by_autograd(w, g):
+    x = torch.zeros(len(g), w.shape[1], requires_grad=True)
+    return torch.autograd.grad(x.sum(), x)[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "keyword"),
+    [
+        (lambda w, g: F.conv_transpose2d(g, w), "PyTorch's convolution"),
+        (lambda w, g: torch.nn.grad.conv2d_input((1, 1, 4, 4), w, g), "PyTorch's convolution"),
+        (by_autograd, "raised"),
+        (lambda w, g: input_gradient(w, g).tolist(), "Return a tensor"),
+        (lambda w, g: g, "the input's"),
+        (lambda w, g: input_gradient(w, g, turn=True), "turned once"),
+        (lambda w, g: input_gradient(w[:1], g[:, :1]), "output channels"),
+        (lambda w, g: input_gradient(w, g[:1]).expand(len(g), -1, -1, -1), "image"),
+    ],
+)
+def test_wrong_input_gradient_gets_a_hint(answer, keyword):
+    verdict = check("1.6", answer)
+    assert verdict.passed is False
+    assert keyword in verdict.message
+
+
+def test_right_input_gradient():
+    assert check("1.6", input_gradient).passed is True
+
+
 def test_right_conv2d():
     assert check("1.4", conv2d).passed is True
 
 
-@pytest.mark.parametrize("exercise", ["1.3", "1.4"])
+@pytest.mark.parametrize("exercise", ["1.3", "1.4", "1.6"])
 def test_no_answer_is_not_judged(exercise):
     assert check(exercise, ...).passed is None
     assert check(exercise, lambda *arguments, **settings: None).passed is None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import seeded
+from eamlib.book.exercises._watch import close, seeded
 
 # Exercise 2.2: 64 channels of 56 × 56 to 128 channels, 3 × 3, stride 2.
 _C, _O, _K2, _IN, _OUT = 64, 128, 9, 56 * 56, 28 * 28
 _PAIR = _K2 * _C + _C * _O
+
+# Exercise 2.8: a 3 × 3 layer of 64 channels and its pair, multiply-adds per position, and rates in GMAC/s.
+_WIDE, _DEEP, _POINT = 9 * 64 * 64, 9 * 64, 64 * 64
+_WIDE_RATE, _DEEP_RATE, _POINT_RATE = 96, 9, 32
+_PAIR_TIME = _DEEP // _DEEP_RATE + _POINT // _POINT_RATE
 
 QUIZZES = {
     "2.1": [
@@ -76,6 +81,42 @@ QUIZZES = {
                 _PAIR + _C + _O: "Batch normalisation learns two numbers a channel, a scale and a shift.",
                 _PAIR + 4 * _C + 4 * _O: "The running mean and variance are not learnt: they are buffers.",
                 _PAIR + 3 * _C + 3 * _O: "The convolutions have no bias: the normalisation would remove it.",
+            },
+        ),
+    ],
+    "2.8": [
+        number(
+            "How many times as fast as the standard layer is the pair?",
+            _WIDE // _WIDE_RATE // _PAIR_TIME,
+            "A time is multiply-adds divided by a rate. Add the two halves' times before you divide.",
+            right="384 against 64 + 128, in the same units.",
+            mistakes={
+                3: "This leaves the depthwise half out.",
+                6: "This leaves the pointwise half out.",
+                7.9: "This is what the multiply-adds promise. The rates differ.",
+                0.5: "Upside down.",
+            },
+        ),
+        number(
+            "And if the depthwise half took no time at all?",
+            _WIDE // _WIDE_RATE // (_POINT // _POINT_RATE),
+            "Then only the pointwise half's time is left.",
+            right="384 / 128: the pointwise half alone keeps it from 9.",
+            mistakes={
+                9: "That needs a pointwise half at the standard layer's rate as well.",
+                2: "This still counts the depthwise half's time.",
+                6: "This is a free pointwise half.",
+            },
+        ),
+        number(
+            "At how many GMAC/s must the pointwise half run to make the pair four times as fast as the standard layer?",
+            _POINT // (_WIDE // _WIDE_RATE // 4 - _DEEP // _DEEP_RATE),
+            "Four times as fast leaves a quarter of 384 for both halves together.",
+            right="96 − 64 = 32 units are left for 4,096 multiply-adds.",
+            mistakes={
+                64: "Doubling the rate halves one half's time only: 384 / (64 + 64) is 3.",
+                96: "At the standard layer's rate the pointwise half takes 43: 384 / (64 + 43) is 3.6.",
+                43: "This gives the pointwise half all of the 96 units.",
             },
         ),
     ],
@@ -197,4 +238,45 @@ def _dials(answer) -> str | None:
     return None
 
 
-CHECKS = {"2.3": _macs_ratio, "2.4": _merge, "2.5": _best_separable, "2.6": _dials}
+def _fold_before(fold) -> str | None:
+    import torch
+    from torch import nn
+
+    generator = seeded(0)
+    for C, out_channels in [(4, 4), (3, 5), (1, 2)]:
+        weight = torch.randn(out_channels, C, 1, 1, generator=generator)
+        norm = nn.BatchNorm2d(C, eps=0.1).eval()
+        with torch.no_grad():
+            for numbers in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                numbers.copy_(torch.rand(C, generator=generator) + 0.2)
+            variance = norm.running_var + norm.eps
+            s = norm.weight / variance.sqrt()
+            t = norm.bias - s * norm.running_mean
+        folded = fold(weight, norm)
+        if not isinstance(folded, tuple | list) or len(folded) != 2:
+            return "Two tensors are expected: new weight, bias."
+        new, bias = (part.detach() for part in folded)
+        if new.shape != weight.shape:
+            return f"For a weight {list(weight.shape)} the new weight has the same shape; yours {list(new.shape)}."
+        if list(bias.shape) != [out_channels]:
+            return f"The bias has one number per output channel, {[out_channels]}; yours has {list(bias.shape)}."
+        if close(new, weight * norm.weight.detach()[:, None, None] / variance[:, None, None]):
+            return "Divide by the standard deviation, not by the variance."
+        if close(new, weight * (norm.weight.detach() / norm.running_var.sqrt())[:, None, None]):
+            return "norm.eps is missing under the square root."
+        if not close(new, weight * s[:, None, None]):
+            if out_channels == C and close(new, weight * s[:, None, None, None]):
+                return "The norm stands before: s_c belongs to the input channels, the weight's second dimension."
+            return "The new weight is not right. The norm maps channel c to s_c x_c + t_c; what is s_c?"
+        matrix = weight[:, :, 0, 0]
+        if close(bias, matrix @ t):
+            continue
+        if out_channels == C and close(bias, t):
+            return "The weight is right. The shifts pass through the convolution, which mixes them like channels."
+        if close(bias, matrix @ norm.bias.detach()):
+            return "The weight is right. The bias lacks the running mean, which is subtracted from every pixel."
+        return "The weight is right, the bias is not: output o receives the sum over c of W[o, c] t_c."
+    return None
+
+
+CHECKS = {"2.3": _macs_ratio, "2.4": _merge, "2.5": _best_separable, "2.6": _dials, "2.7": _fold_before}

@@ -36,6 +36,27 @@ def separable(weight, scaled=True):
     return Vh[:, 0].reshape(-1, 1, *weight.shape[2:]), left.T[:, :, None, None]
 
 
+def scales(norm, eps=True, root=True):
+    """What a norm in evaluation mode does to a channel: s x + t."""
+    variance = norm.running_var + (norm.eps if eps else 0)
+    s = norm.weight / (variance.sqrt() if root else variance)
+    return s, norm.bias - s * norm.running_mean
+
+
+def fold_before(weight, norm, **changed):
+    s, t = scales(norm, **changed)
+    return weight * s[None, :, None, None], weight[:, :, 0, 0] @ t
+
+
+def fold_as_if_after(weight, norm):
+    s, t = scales(norm)
+    return weight * s[: len(weight), None, None, None], t
+
+
+def fold_with_bias(bias):
+    return lambda weight, norm: (fold_before(weight, norm)[0], bias(weight[:, :, 0, 0], norm))
+
+
 WRONG = [
     ("2.3", lambda o, k, m=1: 1 / right(o, k, m), "upside down"),
     ("2.3", lambda o, k, m=1: 1 / k**2, "depthwise half costs"),
@@ -60,6 +81,16 @@ WRONG = [
     ("2.6", (0.5, 224), "Another pair"),
     ("2.6", (160, 0.75), "in this order"),
     ("2.6", 0.75, "pair"),
+    ("2.7", fold_as_if_after, "input channels"),
+    ("2.7", lambda w, n: fold_before(w, n, root=False), "standard deviation"),
+    ("2.7", lambda w, n: fold_before(w, n, eps=False), "eps"),
+    ("2.7", fold_with_bias(lambda matrix, norm: scales(norm)[1]), "mixes them"),
+    ("2.7", fold_with_bias(lambda matrix, norm: matrix @ norm.bias), "running mean"),
+    ("2.7", fold_with_bias(lambda matrix, norm: -(matrix @ scales(norm)[1])), "sum over c"),
+    ("2.7", fold_with_bias(lambda matrix, norm: matrix), "one number per output"),
+    ("2.7", lambda w, n: (2 * w, n.bias), "what is s_c"),
+    ("2.7", lambda w, n: (w[:, :, 0, 0], n.bias), "same shape"),
+    ("2.7", lambda w, n: w, "Two tensors"),
 ]
 
 
@@ -70,7 +101,7 @@ def test_wrong_answer_gets_its_hint(exercise, answer, keyword):
     assert keyword in verdict.message
 
 
-RIGHT = [("2.3", right), ("2.4", merge), ("2.5", separable), ("2.6", (0.75, 160))]
+RIGHT = [("2.3", right), ("2.4", merge), ("2.5", separable), ("2.6", (0.75, 160)), ("2.7", fold_before)]
 
 
 @pytest.mark.parametrize(("exercise", "answer"), RIGHT)
@@ -78,7 +109,7 @@ def test_right_answer_passes(exercise, answer):
     assert check(exercise, answer).passed is True
 
 
-@pytest.mark.parametrize("exercise", ["2.3", "2.4", "2.5", "2.6"])
+@pytest.mark.parametrize("exercise", ["2.3", "2.4", "2.5", "2.6", "2.7"])
 def test_dots_are_no_answer(exercise):
     assert check(exercise, ...).passed is None
 
@@ -109,7 +140,7 @@ def test_numbers_of_the_count():
     assert tuple(a["value"] for a in answers("2.2")) == counted
 
 
-@pytest.mark.parametrize("exercise", ["2.2"])
+@pytest.mark.parametrize("exercise", ["2.2", "2.8"])
 def test_no_mistake_is_listed_twice(exercise):
     for question in QUIZZES[exercise]:
         values = [a["value"] for a in question["answers"] if a["type"] == "value"]
@@ -138,3 +169,10 @@ def test_the_dials_answer_is_the_best_of_all():
     pairs = {(a, r): _mobilenet_v1(a, r) for a in (1, 0.75, 0.5, 0.25) for r in (224, 192, 160, 128)}
     fitting = {pair: macs for pair, (macs, parameters) in pairs.items() if macs <= 200e6 and parameters <= 3e6}
     assert max(fitting, key=fitting.get) == (0.75, 160)
+
+
+def test_times_of_the_pair():
+    """Exercise 2.8 by division: multiply-adds per position over a rate, C = O = 64."""
+    standard, depthwise, pointwise = 9 * 64 * 64 / 96, 9 * 64 / 9, 64 * 64 / 32
+    wanted = 64 * 64 / (standard / 4 - depthwise)
+    assert [a["value"] for a in answers("2.8")] == [standard / (depthwise + pointwise), standard / pointwise, wanted]

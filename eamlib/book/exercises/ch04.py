@@ -12,6 +12,8 @@ from eamlib.book.exercises._watch import seeded
 _IMAGES, _BATCH, _EPOCHS, _PARAMETERS = 50_000, 128, 30, 3_217_226
 _STEPS = _EPOCHS * math.ceil(_IMAGES / _BATCH)
 _BYTES = 3 * 32 * 32
+_LAUNCH, _ON_GPU = 6, 2  # µs of the CPU to launch a kernel, and of the GPU to run it at this batch
+_PACE = _BATCH * _LAUNCH // _ON_GPU
 
 QUIZZES = {
     "4.1": [
@@ -91,6 +93,17 @@ QUIZZES = {
                 _PARAMETERS: "So many numbers. A float32 has 4 bytes.",
                 8 * _PARAMETERS: "Adam would keep two numbers for each parameter; momentum keeps one.",
                 12 * _PARAMETERS: "Count neither the weights nor the gradients.",
+            },
+        ),
+        number(
+            "Up to which batch do the launches set the pace of a step, and no longer the GPU?",
+            _PACE,
+            "How long does the GPU take for a kernel at a batch of 128, and how long is it given?",
+            right="There the GPU needs 6 µs for a kernel, as long as the CPU for the next launch.",
+            mistakes={
+                _BATCH: "There the GPU is done in 2 µs and waits for 4.",
+                _BATCH * _ON_GPU // _LAUNCH: "The other way round: the GPU has time to spare at 128.",
+                _LAUNCH // _ON_GPU: "That is the factor; count images.",
             },
         ),
     ],

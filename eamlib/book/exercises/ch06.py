@@ -87,6 +87,37 @@ QUIZZES = {
             },
         ),
     ],
+    "6.6": [
+        number(
+            "(a) A coefficient is 0 for half of the images and 1 for the other half. Which correlation follows?",
+            0.5,
+            "The mean is ½. What is the mean square of a number that is 0 or 1?",
+            right="m² = ¼ and m² + s² = ½. No coefficient with mean ½ moves more.",
+            mistakes={
+                0.75: "That is the coefficient that is uniform on (0, 1).",
+                0.25: "That is m²; divide by the mean square.",
+                0: "Two images may have the same kernel: all coefficients are 0 or positive.",
+            },
+        ),
+        choice(
+            "(b) A trained layer has m = 0.5 and s = 0.05. How alike are two of its generated kernels?",
+            ("0.99", "0.25 / (0.25 + 0.0025)."),
+            {
+                "0.95": "The spread enters squared, and in relation to m².",
+                "0.9": "That is 1 − 2s; the spread enters squared.",
+                "0.75": "That is the uniform coefficient, which moves nearly six times as far.",
+            },
+        ),
+        choice(
+            "(c) Which squashing lets two generated kernels be uncorrelated on average?",
+            ("a tanh with mean 0", "m = 0, so the numerator vanishes."),
+            {
+                "a sigmoid with larger logits": "At best it is 0 or 1: question (a).",
+                "a softmax": "Its coefficients are positive, too.",
+                "a sigmoid times 10": "m and s grow alike, and the quotient stays.",
+            },
+        ),
+    ],
 }
 
 

@@ -212,3 +212,18 @@ def test_what_a_layer_of_halves_is():
     half = F.conv2d(x, layer.weight.unflatten(0, (3, 6)).sum(1) / 2)
     torch.testing.assert_close(layer(x, torch.full((2, 18), 0.5)), half, rtol=1e-4, atol=1e-5)
     assert "half the sum" in right_answer("6.1", 1)
+
+
+@pytest.mark.parametrize(
+    ("draw", "correlation"),
+    [(lambda size: torch.rand(size).round(), right_number("6.6", 0)), (torch.rand, 0.75)],
+)
+def test_how_alike_generated_kernels_are(draw, correlation):
+    torch.manual_seed(0)
+    one, other = draw((2, 20_000))  # coefficients of orthogonal kernels, for two images
+    assert F.cosine_similarity(one, other, dim=0).item() == pytest.approx(correlation, abs=0.02)
+
+
+def test_generated_kernels_of_a_trained_layer_are_alike():
+    one, other = 0.5 + 0.05 * torch.randn(2, 20_000, generator=torch.Generator().manual_seed(0))
+    assert float(right_answer("6.6", 1)) == pytest.approx(F.cosine_similarity(one, other, dim=0).item(), abs=0.002)

@@ -17,24 +17,27 @@ class Device:
     Attributes:
         macs: multiply-adds per second in a large convolution, of one CPU thread or of a whole GPU.
         near: bytes per second from a cache.
-        far: bytes per second of memory that is touched for the first time: allocations larger than ``cache``.
+        fresh: bytes per second of memory that is touched for the first time: allocations larger than ``cache``. On a
+            GPU, whose memory PyTorch keeps, of its main memory.
         cache: bytes that stay near.
         call: seconds to launch one operator.
 
     Example:
-        >>> round(CPU.macs / CPU.far, 1)  # multiply-adds per byte at which arithmetic and memory take equally long
+        >>> CPU.macs / CPU.near  # the roofline's corner for what lies in a cache, in multiply-adds per byte
+        3.125
+        >>> round(CPU.macs / CPU.fresh, 1)  # and for memory that nobody has used yet
         16.7
     """
 
     macs: float
     near: float
-    far: float
+    fresh: float
     cache: float
     call: float
 
 
-CPU = Device(macs=100e9, near=32e9, far=6e9, cache=32e6, call=10e-6)
-GPU = Device(macs=10e12, near=2e12, far=1e12, cache=32e6, call=10e-6)
+CPU = Device(macs=100e9, near=32e9, fresh=6e9, cache=32e6, call=10e-6)
+GPU = Device(macs=10e12, near=2e12, fresh=1e12, cache=32e6, call=10e-6)
 _PIECE = 8e6  # bytes of a piece of the batch
 _UNFOLD = 4e9  # bytes per second that F.unfold writes on a CPU: it is not vectorised over pixels
 
@@ -97,7 +100,7 @@ def predict(
         return count / (machine.macs * (threads if cpu else 1))
 
     def move(count: float, times: int) -> float:
-        return times * (count / machine.near + max(0, count - machine.cache) / machine.far)
+        return times * (count / machine.near + max(0, count - machine.cache) / machine.fresh)
 
     once = multiply(batch * kernel * pixels_out)
     columns = unfolded * element_size / (_UNFOLD if cpu else machine.near)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eamlib.book.exercises._questions import choice, number
 from eamlib.book.exercises._watch import Convolutions, close, seeded
 
-# Exercise 7.2: a pointwise layer C -> O on P places, a batch of B, K kernels.
+# Exercise 7.2: a pointwise layer C -> O on P positions, a batch of B, K kernels.
 _B, _K, _C, _O, _P = 16, 4, 256, 512, 4 * 4
 _M = _C * _O
 _STATIC = _B * _M * _P
@@ -29,7 +29,7 @@ QUIZZES = {
         choice(
             "(b) K = 4, counting multiplications alone: on which maps do K whole products (ways 2 and 3) cost less?",
             (
-                "on maps of a single place only",
+                "on maps of a single position only",
                 "P + 4 < 4 P holds from P = 2 on; at P = 1 it is 5 against 4.",
             ),
             {
@@ -72,7 +72,7 @@ QUIZZES = {
             mistakes={
                 _M * 4 / _MIB: "That is one kernel; each image has its own.",
                 _K * _M * 4 / _MIB: "Those are the K stored kernels; or did you forget that a number takes 4 bytes?",
-                _B * _K * _M * 4 / _MIB: "The K are mixed: one kernel an image is left.",
+                _B * _K * _M * 4 / _MIB: "The K are mixed: one kernel per image is left.",
             },
         ),
         number(
@@ -81,8 +81,8 @@ QUIZZES = {
             "K whole products, and each of the K copies of the input scaled once.",
             right="4 · 16 · 131,072 · 16 + 4 · 16 · 256 · 16.",
             mistakes={
-                _K * _STATIC: "The copies have to be scaled: one product a number of each copy.",
-                _STATIC + _COPIES: "The wide product has K · C terms a sum, not C.",
+                _K * _STATIC: "The copies have to be scaled: one multiplication for each number of a copy.",
+                _STATIC + _COPIES: "A sum of the wide product has K · C terms, not C.",
                 _K * _STATIC + _K * _B * _O * _P: "That scales the outputs, which is way 2.",
             },
         ),
@@ -197,7 +197,7 @@ def _check_weight_gradient(weight_gradient):
         if got.shape != right.shape:
             extra = ""
             if got.shape == (K, C, out):
-                extra = " G comes first: an output channel a row."
+                extra = " G comes first: one row per output channel."
             elif got.dim() == 4 or got.shape[:1] == (B,):
                 extra = " Is the sum over the batch missing?"
             return f"The shape is {list(got.shape)}, it should be [K, O, C] = {list(right.shape)} ({case}).{extra}"
@@ -211,7 +211,7 @@ def _check_weight_gradient(weight_gradient):
         if largest.numbers >= B * out * C:
             return (
                 f"The numbers are right, but you hold a tensor of {largest.numbers:,} numbers, and B · O · C is "
-                f"{B * out * C:,} ({case}). Weigh G or x first, then sum over images and places in one product."
+                f"{B * out * C:,} ({case}). Weigh G or x first, then sum over images and positions in one product."
             )
     return None
 
@@ -236,29 +236,30 @@ def _Largest():
     return Largest()
 
 
-def _check_design(answer):
-    from eamlib.functional.roofline import predict
+# Exercise 7.5: what P* depends on, besides K.
+_CORNER, _ELEMENT_SIZE = 10, 4
 
+
+def _check_design(answer):
     if not isinstance(answer, tuple | list) or len(answer) != 3:
         return "Answer with three integers: the sides for K = 2, 4 and 8."
     if any(not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= 1000 for side in answer):
         return "A side is an integer, 1 or more."
 
     def mixing_wins(side, kernels):
-        places = side**2
-        seconds = predict(32, 512, 512, (1, 1), 1, places, places, kernels, device="cpu", threads=1)
-        return seconds["bmm"] < min(seconds["fuse"], seconds["concat"])
+        positions = side**2
+        return positions + kernels + 2 * _ELEMENT_SIZE * _CORNER < kernels * positions
 
     if list(answer) != sorted(answer, reverse=True):
-        return "A kernel more makes mixing the outputs dearer, not the mixed kernels: the sides cannot rise with K."
+        return "Another kernel makes mixing the outputs dearer, not the mixed kernels: the sides cannot rise with K."
     for side, kernels in zip(answer, (2, 4, 8), strict=True):
         smallest = next(s for s in range(1, 1001) if mixing_wins(s, kernels))
         if side == smallest**2 > smallest:
-            return "Answer with the side of the map, not with its number of places."
+            return "Answer with the side of the map, not with its number of positions."
         if side < smallest:
-            return f"K = {kernels}: on {side} × {side} the model still puts fuse or concat before bmm."
+            return f"K = {kernels}: on {side} × {side} mixing the outputs still takes less time, by (7.4)."
         if side > smallest:
-            return f"K = {kernels}: there is a smaller map than {side} × {side} on which bmm comes first."
+            return f"K = {kernels}: there is a smaller map than {side} × {side} on which mixing the kernels wins."
     return None
 
 

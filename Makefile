@@ -49,19 +49,19 @@ exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEE
 
 # Two processes, since each has one thread. The one that is done first takes tests from the other. A file of the pages' tests
 # stays with one of them, which shares what its tests share; in the order of their names, test_browser, the longest, begins early.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n 2
 
 test: .venv/dev lint  ## lint, and run the library's tests and the examples in its documentation
-	$(PYTEST) -m "not slow" --doctest-modules eamlib tests --ignore tests/book --ignore tests/faults
+	$(PYTEST) --dist worksteal -m "not slow" --doctest-modules eamlib tests --ignore tests/book --ignore tests/faults
 
 pages: .venv/dev book  ## build the book, and test its pages in a browser and on Colab's packages, slides, PDF and exercises
 	$(PYTEST) --dist loadfile --no-loadscope-reorder tests/book
 
 faults: .venv/dev  ## kill trainings, damage checkpoints and let processes race: minutes
-	$(PYTEST) tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
+	$(PYTEST) --dist worksteal tests/faults/killing.py tests/faults/damage.py tests/faults/racing.py
 
 check: test pages faults  ## all of the tests
-	$(PYTEST) -m slow --ignore tests/book
+	$(PYTEST) --dist worksteal -m slow --ignore tests/book
 
 lint: .venv/dev  ## check style, format and spelling
 	$(BIN)/ruff check .
@@ -78,7 +78,7 @@ numbers: .venv/book  ## after new records or rows: write tables, the list of rec
 	$(BIN)/python book/tools/write_numbers.py
 
 sizes: .venv/dev book  ## say how long each page is: words, cells, minutes, screens (needs Chromium)
-	$(BIN)/python book/tools/page_sizes.py
+	PYTHONPATH=tests $(BIN)/python book/tools/page_sizes.py
 
 speed: .venv/dev book  ## measure how fast each page shows and how large it is (needs Chromium)
 	PYTHONPATH=tests $(BIN)/python book/tools/pageload.py

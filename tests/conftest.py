@@ -55,3 +55,20 @@ def browser():
 
     with started(log=True) as driver:
         yield driver
+
+
+@pytest.fixture
+def unseen():
+    """Figures in the book's style that no window shows, and that nothing remembers."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    from eamlib import plots
+
+    before = plt.get_backend()
+    plt.switch_backend("agg")
+    with mpl.rc_context():
+        plots.style()
+        yield
+    plt.close("all")
+    plt.switch_backend(before)

@@ -124,8 +124,8 @@ for name in eamlib._ON_TOUCH:
     dir(getattr(eamlib, name))
 from eamlib.book import findings, redundancy_records
 from eamlib.papers import accuracy, eam
-from eamlib.book import networks, plans, report, weights
-from eamlib.papers import reproduce, statistics
+from eamlib.book import networks, report, weights
+from eamlib.papers import plans, reproduce, statistics
 network = eamlib.create_model("mobilenet_v1", "eam-rcr", width_mult=0.25)
 assert eamlib.cost(network, (3, 32, 32)).flops > 0 and len(eamlib.data.sample()) == 2000
 eamlib.convert(torch.nn.Conv2d(8, 8, 3), "dynamic")

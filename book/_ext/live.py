@@ -21,15 +21,21 @@ PLACE = """
 def setup(app):
     app.add_directive("live", Live)
     app.connect("build-finished", write_networks)
-    for script in "network.js", "live.js":
-        app.add_js_file(f"live/{script}", defer="defer")
-    app.add_css_file("live/live.css")
+    app.connect("html-page-context", add_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class Live(SphinxDirective):
     def run(self):
         return [nodes.raw("", PLACE, format="html")]
+
+
+def add_scripts(app, docname, template, context, doctree):
+    """Where it stands, and on no other page."""
+    if PLACE in context.get("body", ""):
+        for script in "network.js", "live.js":
+            app.add_js_file(f"live/{script}", defer="defer")
+        app.add_css_file("live/live.css")
 
 
 def write_networks(app, exception):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+from browser import NoBrowser, started
+from chromium import LAPTOP, served, show, visit
+from conftest import HTML, NOTEBOOKS, page_of
 
-ROOT = Path(__file__).parents[2]
 NOT_READ = re.compile(r"<details>.*?</details>|<!--.*?-->|```.*?```", re.DOTALL)
 SCREENS = """
     const picture = document.querySelector("article :is(img, svg, .explorer)");
@@ -36,20 +38,14 @@ def size(path: Path) -> Size:
 
 
 def main():
-    sys.path.append(str(ROOT / "tests"))  # the browser is the tests'
-    from chromium import CHROMEDRIVER, CHROMIUM, LAPTOP, served, show, started, visit
-
-    if not (CHROMIUM and CHROMEDRIVER):
-        sys.exit("make sizes needs Chromium and ChromeDriver (Debian: chromium, chromium-driver).")
-    html = ROOT / "_build" / "html"
-    if not (html / "execution.json").exists():
+    if not (HTML / "execution.json").exists():
         sys.exit("The book is not built: run `make book`.")
-    ran = json.loads((html / "execution.json").read_text(encoding="utf-8"))["notebooks"]
+    ran = json.loads((HTML / "execution.json").read_text(encoding="utf-8"))["notebooks"]
     print(f"{'page':64}{'words':>6}{'cells':>7}{'minutes':>9}{'seconds':>9}{'screens':>9}{'picture':>9}")
-    with served(html) as site, started() as browser:
+    with served(HTML) as site, started() as browser:
         show(browser, LAPTOP)
-        for path in sorted(ROOT.glob("notebooks/**/*.ipynb")):
-            page = path.relative_to(ROOT).with_suffix("").as_posix()
+        for path in NOTEBOOKS:
+            page = page_of(path)
             visit(browser, f"{site}/{page}.html")
             screens, picture = browser.execute_script(SCREENS)
             words, cells, minutes = size(path)
@@ -58,4 +54,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NoBrowser as missing:
+        sys.exit(str(missing))

@@ -8,22 +8,19 @@ it sees wants more steps, more capacity or less regularisation; one that fits an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from eamlib import data
 from eamlib._checks import one_of, positive_int
-from eamlib.data.augmentation import augment
-from eamlib.data.sets import ImageSet
+from eamlib.data.sets import ImageSet, one_in
 from eamlib.models import create_model
+from eamlib.papers.training_runs import Unit
 from eamlib.training.loop import fit, seed_everything
 
+PLANNED = Unit("mobilenet_v1", "static", 0.25, (), "cifar10", epochs=30, seed=0)
 SHARE = 10  # one of so many training images is held out
-RECIPE = {"batch_size": 128, "label_smoothing": 0.1, "augment": partial(augment, pad=4)}
 CHANGES = {
     "the plan's recipe": {},
     "no label smoothing": {"label_smoothing": 0.0},
@@ -53,20 +50,20 @@ def measure(
     """
     positive_int("epochs", epochs)
     names = [one_of("work", name, CHANGES) for name in (work or CHANGES)]
-    train, held_out = split(data.load("cifar10"))
+    train, held_out = split(data.load(PLANNED.data))
     for name in names:
-        options = RECIPE | CHANGES[name]
-        width, times = options.pop("width_mult", 0.25), options.pop("times", 1)
-        seed_everything(0)
-        model = create_model("mobilenet_v1", num_classes=10, width_mult=width, stem_stride=1)
-        place = Path(folder, f"{name.replace(' ', '-')}-e{epochs * times}")
-        history = fit(
-            model, train, held_out, device=device, channels_last=True, folder=place, epochs=epochs * times, **options
-        )
+        change = dict(CHANGES[name])
+        total = epochs * change.pop("times", 1)
+        network = PLANNED.arguments | {"width_mult": change.pop("width_mult", PLANNED.width_mult)}
+        recipe = PLANNED.recipe | change | {"epochs": total}
+        seed_everything(PLANNED.seed)
+        model = create_model(PLANNED.model, PLANNED.conv, **network)
+        place = Path(folder, f"{name.replace(' ', '-')}-e{total}")
+        history = fit(model, train, held_out, device=device, channels_last=True, folder=place, **recipe)
         last = history[-1]
         yield {
             "work": name,
-            "epochs": epochs * times,
+            "epochs": total,
             "images": [len(train), len(held_out)],
             "loss": last["loss"],
             "trained": last["train_accuracy"],
@@ -76,16 +73,8 @@ def measure(
 
 def split(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     """What is trained on, and every tenth image of each class."""
-    rank = torch.zeros(len(images), dtype=torch.long)
-    for label in range(len(images.classes)):
-        of_class = images.labels == label
-        rank[of_class] = torch.arange(int(of_class.sum()))
-    out = rank % SHARE == SHARE - 1
-    return _of(images, ~out), _of(images, out)
-
-
-def _of(images: ImageSet, which: Tensor) -> ImageSet:
-    return replace(images, images=images.images[which], labels=images.labels[which])
+    out = one_in(SHARE, images.labels, first=SHARE - 1)
+    return images.subset(~out), images.subset(out)
 
 
 def lines(result: dict) -> Iterator[str]:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import NamedTuple
@@ -86,7 +85,7 @@ def measure(
     need("bench", "PIL", "torchvision", "tqdm")
     names = [one_of("work", name, WORKS) for name in (work or WORKS)]
     steps = STEPS[device.type]
-    images = _first(data.load(DATA), steps * BATCH_SIZE)
+    images = data.load(DATA).subset(slice(steps * BATCH_SIZE))
     for name in names:
         loops = _loops(WORKS[name], images, device)
         epochs = {loop: [] for loop in loops}
@@ -110,10 +109,6 @@ def measure(
 def _run(loop: Callable[[], Epoch], epochs: list[Epoch]) -> float:
     epochs.append(loop())
     return epochs[-1].seconds
-
-
-def _first(images: ImageSet, count: int) -> ImageSet:
-    return replace(images, images=images.images[:count], labels=images.labels[:count])
 
 
 def _loops(conv: str, images: ImageSet, device: torch.device) -> dict[str, Callable[[], Epoch]]:
@@ -220,7 +215,7 @@ def _ours(model: nn.Module, images: ImageSet, device: torch.device, options: dic
         (line,) = fit(
             model,
             images,
-            _first(images, 1),
+            images.subset(slice(1)),
             device=device,
             progress=False,
             epochs=1,

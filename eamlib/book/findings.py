@@ -13,10 +13,10 @@ from eamlib._extras import need
 from eamlib._files import replace
 from eamlib.book.claims import conclude
 from eamlib.book.comparisons import dunnett, equivalence, improvement, pooled, rows_differ, same_images
-from eamlib.book.plans import Contrast, Part, Protocol
 from eamlib.book.report import NAMES, aligned, interval, number, rounded
 from eamlib.papers import records
 from eamlib.papers.accuracy import TABLES
+from eamlib.papers.plans import Contrast, Part, Protocol
 from eamlib.papers.statistics import holm, paired, seeds_needed, summarize
 from eamlib.training.exchanged import EXCHANGES, Exchanged
 
@@ -42,7 +42,7 @@ def findings(protocol: Protocol, results: str | Path) -> dict:
         ValueError: with its path, if a record's answers are not those of its accuracy.
 
     Example:
-        >>> from eamlib.book import plans
+        >>> from eamlib.papers import plans
         >>> found = findings(plans.read("results/plans/attention.json"), "results")
         >>> [contrast["label"] for contrast in found["contrasts"] if contrast["data"] == "CIFAR-100"]
         ['DyNet – static', 'DyNet – placebo', 'RCR – DyNet', 'CGR – DyNet']
@@ -200,7 +200,7 @@ def markdown(found: dict) -> str:
     """:func:`findings` as a page of Markdown tables.
 
     Example:
-        >>> from eamlib.book import plans
+        >>> from eamlib.papers import plans
         >>> found = findings(plans.read("results/plans/attention.json"), "results")
         >>> markdown(found).splitlines()[0]
         '# Plan attention: what its records say'
@@ -317,7 +317,7 @@ def save(found: dict, folder: str | Path) -> Path:
         ModuleNotFoundError: if matplotlib is missing; nothing is written then.
 
     Example:
-        >>> from eamlib.book import plans
+        >>> from eamlib.papers import plans
         >>> found = findings(plans.read("results/plans/attention.json"), "results")
         >>> path = save(found, "found")
         >>> path.name, sorted(file.suffix for file in path.parent.iterdir())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import json
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.analysis.fold import fold_batch_norm
-from eamlib.analysis.watch import evaluating
+from eamlib.analysis.watch import outputs_of
 from eamlib.book import weights
 from eamlib.data import sample
 from eamlib.layers import DynamicConv2d
@@ -30,7 +29,7 @@ def network(conv: str) -> nn.Module:
     Raises:
         FileNotFoundError: if no such weights are published.
     """
-    model = copy.deepcopy(fold_batch_norm(weights.load(RUN.format(conv)), torch.zeros(1, 3, 32, 32)))
+    model = fold_batch_norm(weights.load(RUN.format(conv)), torch.zeros(1, 3, 32, 32))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -131,16 +130,8 @@ def _described(name: str, layer: nn.Module) -> dict:
 
 def _mean_attentions(model: nn.Module) -> list[Tensor]:
     """The mean of every layer's attention over all 2,000 images of the sample; empty where it has none."""
-    layers = [layer for _, layer in _convolutions(model)]
-    seen = {layer: [] for layer in layers}
-    hooks = [
-        layer.attention.register_forward_hook(lambda _, __, output, layer=layer: seen[layer].append(output))
-        for layer in layers
-        if isinstance(layer, DynamicConv2d)
-    ]
-    with evaluating(model):
-        for batch in sample("cifar100").images.split(500):
-            model(normalize(batch, *weights.PIXEL_STATISTICS["cifar100"]))
-    for hook in hooks:
-        hook.remove()
-    return [torch.cat(seen[layer]).mean(0) if seen[layer] else torch.empty(0) for layer in layers]
+    layers = dict(_convolutions(model))
+    attentions = {name: layer.attention for name, layer in layers.items() if isinstance(layer, DynamicConv2d)}
+    images, statistics = sample("cifar100").images, weights.PIXEL_STATISTICS["cifar100"]
+    answers = outputs_of(model, (normalize(batch, *statistics) for batch in images.split(500)), attentions)
+    return [answers[name].mean(0) if name in answers else torch.empty(0) for name in layers]

@@ -136,7 +136,7 @@ def network(
     else:
         raise _unknown(name, trained, Path(results))
     if count is not None:
-        shown = replace(shown, images=shown.images[:count], labels=shown.labels[:count])
+        shown = shown.subset(slice(count))
     found = Network(name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs")
     if draw:
         update_bn(found.batches(), model)

@@ -65,7 +65,8 @@ def run(options: Namespace) -> None:
 
 
 def _report(options: Namespace) -> None:
-    from eamlib.book import findings, plans
+    from eamlib.book import findings
+    from eamlib.papers import plans
 
     found = findings.findings(plans.read(options.plan), options.results)
     path = findings.save(found, Path(options.results) / "plans" / f"{found['plan']}-report")
@@ -74,7 +75,7 @@ def _report(options: Namespace) -> None:
 
 
 def _plan(options: Namespace) -> None:
-    from eamlib.book import plans
+    from eamlib.papers import plans
 
     for name in ("row", "budget", "data", "epochs", "width", "precision"):
         if (value := getattr(options, name)) not in (None, "float32"):
@@ -84,7 +85,7 @@ def _plan(options: Namespace) -> None:
     units = plan.units(tuple(part.name for part in chosen), options.seeds)
     if not options.list:
         plans.refuse_uncommitted(options.plan)
-        _train(options, units, plan=plan.note)
+        _train(options, units, plan=plan)
         return
     print(f"Plan {plan.name}: {plan.question}")
     rows = []

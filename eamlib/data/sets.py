@@ -7,6 +7,7 @@ channel, which costs no memory. ``digits`` travels with scikit-learn and needs n
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import json
@@ -61,6 +62,10 @@ class ImageSet(Dataset):
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+
+    def subset(self, which: Tensor | slice) -> ImageSet:
+        """Some of the images with their labels: indices, a mask ``[N]`` of bools, or a slice."""
+        return dataclasses.replace(self, images=self.images[which], labels=self.labels[which])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -273,6 +278,14 @@ def held_in_memory(argument: str, name: object) -> str:
     return one_of(argument, name, IN_MEMORY)
 
 
+def one_in(n: int, labels: Tensor, first: int = 0) -> Tensor:
+    """Every n-th image of each class in the set's own order, from number ``first`` on: bool ``[N]`` for ``labels``."""
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        chosen[(labels == label).nonzero().flatten()[first::n]] = True
+    return chosen
+
+
 def _digits(train: bool) -> ImageSet:
     """A fixed stratified split: of every class, each fifth image in the set's own order is a test image.
 
@@ -284,9 +297,7 @@ def _digits(train: bool) -> ImageSet:
 
     digits = load_digits()
     labels = torch.from_numpy(digits.target).long()
-    in_test = torch.zeros(len(labels), dtype=torch.bool)
-    for digit in range(10):
-        in_test[(labels == digit).nonzero().flatten()[::5]] = True
+    in_test = one_in(5, labels)
     chosen = in_test != train
     grey = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)  # the 8 × 8 pixels count from 0 to 16
     grey = F.interpolate(grey, size=(32, 32), mode="bilinear", align_corners=False)[chosen]

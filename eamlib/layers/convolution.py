@@ -5,7 +5,7 @@ Howard et al. 2017, https://arxiv.org/abs/1704.04861 (the block, figure 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class ConvNormAct(Chain):
         super().__init__(*parts)
 
 
-class DepthwiseSeparable(Chain):
+class DepthwiseSeparable(nn.Sequential):
     """One 3 × 3 convolution per channel, then a 1 × 1 convolution across channels, each normalised and rectified.
 
     ``[B, C, H, W] -> [B, O, H / stride, W / stride]``. It costs C · H' · W' · (9 + O) multiply-adds where the
@@ -94,8 +94,11 @@ class DepthwiseSeparable(Chain):
         self.predictor = share_predictor(self, in_channels)
 
     def forward(self, input: Tensor) -> Tensor:
-        [output] = run_chains(self.predictor, input, super().forward)
+        [output] = run_chains(self.predictor, input, self._both)
         return output
+
+    def _both(self, input: Tensor, coefficients: Iterator[Tensor] | None = None) -> Tensor:
+        return self[1](self[0](input, coefficients), coefficients)
 
 
 class Residual(nn.Module):

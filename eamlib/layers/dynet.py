@@ -252,8 +252,6 @@ class Chain(nn.Sequential):
 
     def forward(self, input: Tensor, coefficients: Iterator[Tensor] | None = None) -> Tensor:
         for layer in self:
-            if isinstance(layer, BlockPredictor | None):  # of a block that is a chain itself; None when it is frozen
-                continue
             if coefficients is not None and isinstance(layer, DyNetConv2d):
                 input = layer(input, next(coefficients))
             elif coefficients is not None and isinstance(layer, Chain):

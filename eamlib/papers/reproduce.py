@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from eamlib import data
 from eamlib._checks import one_of
 from eamlib._extras import need
 from eamlib.papers import records
+from eamlib.papers.plans import Protocol
 from eamlib.papers.training_runs import Unit
 from eamlib.training.batches import check_workers
 from eamlib.training.exchanged import exchange
@@ -54,7 +55,7 @@ def run_unit(
     device: torch.device | str | None = None,
     keep: bool = False,
     progress: bool = True,
-    plan: Mapping[str, str] | None = None,
+    plan: Protocol | None = None,
     **how,
 ) -> Outcome:
     """Train a unit, or finish what was begun, and write its record.
@@ -66,8 +67,7 @@ def run_unit(
         device: None takes CUDA where there is one.
         keep: leave the last two checkpoints where they are.
         progress: show a bar.
-        plan: name and digest of the plan that the run belongs to, for its record:
-            :attr:`eamlib.book.plans.Protocol.note`.
+        plan: the plan that the run belongs to, which its record then names.
         how: ``compile``, ``channels_last`` and ``workers`` of :func:`eamlib.training.fit`, where not the default.
 
     The record has ``configuration``, ``plan`` (if given), ``history`` (:func:`eamlib.training.fit`), ``images`` (of
@@ -77,7 +77,8 @@ def run_unit(
     :func:`eamlib.papers.records.provenance`, of the process that finished the run.
 
     Raises:
-        ValueError: if there is a record or a checkpoint of another configuration, or the record is not of a whole run.
+        ValueError: if there is a record or a checkpoint of another configuration, the record is not of a whole run, or
+            the run is not in ``plan``.
         FileNotFoundError: if the data are missing.
         OSError: if nothing can be written, before the first step where that shows by then; what was kept stays.
 
@@ -88,6 +89,8 @@ def run_unit(
         >>> run_unit(unit, results="results", work="runs").state  # before now: its record comes with the book
         'done'
     """
+    if plan is not None:
+        plan.refuse_unplanned(unit)
     folder = Path(work).absolute() / unit.data / unit.name
     path = unit.path(Path(results).absolute())
     try:
@@ -106,7 +109,7 @@ def run_unit(
             seconds = sum(line["seconds"] for line in history)
             record = {
                 "configuration": unit.configuration,
-                **({"plan": dict(plan)} if plan else {}),
+                **({"plan": plan.note} if plan else {}),
                 "history": history,
                 "images": {"train": len(train), "test": len(test)},
                 **_examined(unit, model, train, test),
@@ -181,7 +184,7 @@ def reproduce(
     engine: str = "local",
     keep: bool = False,
     progress: bool = True,
-    plan: Mapping[str, str] | None = None,
+    plan: Protocol | None = None,
     **how,
 ) -> Iterator[Outcome]:
     """Train those units that have no record yet, and yield what became of each as it ends.

@@ -272,7 +272,7 @@ def test_train_times_the_plain_loop_and_every_option_of_ours(short_epochs, tmp_p
 @pytest.mark.parametrize("loop", ["plain", "ours"])
 def test_both_loops_train(short_epochs, loop):
     torch.manual_seed(0)
-    images = train._first(data.load("digits"), 96)
+    images = data.load("digits").subset(slice(96))
     model = train._network("static", images)
     epoch = train._plain(model, images, CPU, 0) if loop == "plain" else train._ours(model, images, CPU, {})
 
@@ -290,7 +290,7 @@ def test_both_loops_train(short_epochs, loop):
 def test_the_plain_loop_and_ours_see_the_same_images():
     pytest.importorskip("sklearn")
     transforms = pytest.importorskip("torchvision").transforms
-    images = train._first(data.load("digits"), 3)
+    images = data.load("digits").subset(slice(3))
     picture, label = train.Pictures(images, transforms.ToTensor())[1]
     torch.testing.assert_close(picture, images.images[1] / 255)
     assert label == images.labels[1] and len(train.Pictures(images, None)) == 3

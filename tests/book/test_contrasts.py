@@ -6,25 +6,15 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 
-from eamlib import plots
 from eamlib.book.contrasts import _VERDICTS, forest, verdict_grid
+
+pytestmark = pytest.mark.usefixtures("unseen")
 
 CONTRAST = {"label": "RCR − DyNet", "data": "CIFAR-100", "n": 8, "mean": 0.31, "low": 0.05, "high": 0.57}
 CONTRAST |= {"p_adjusted": 0.04, "improvement": {"probability": 0.77, "low": 0.51, "high": 0.92}, "printed": 0.07}
 CONTRAST |= {"verdict": "settled", "margin": 0.25}
 NONE = {"n": 0, "mean": None, "low": None, "high": None, "p_adjusted": None, "improvement": None, "printed": None}
 NONE |= {"verdict": "not tested"}
-
-
-@pytest.fixture(autouse=True)
-def _unseen():
-    before = plt.get_backend()
-    plt.switch_backend("agg")
-    with mpl.rc_context():
-        plots.style()
-        yield
-    plt.close("all")
-    plt.switch_backend(before)
 
 
 def lines(ax, marker):

@@ -8,8 +8,8 @@ import pytest
 import tiny
 import torch
 
-from eamlib.book import plans
 from eamlib.book.findings import findings, markdown, save
+from eamlib.papers import plans
 from eamlib.papers.records import pack
 from eamlib.papers.training_runs import Unit
 

@@ -272,7 +272,7 @@ def test_a_first_try_leaves_what_is_committed_as_it_is(tmp_path, monkeypatch, ca
     assert "results/plans/attention.json" in capsys.readouterr().err
     # Of a plan what is committed counts as done.
     seen = []
-    monkeypatch.setattr("eamlib.book.plans.read", lambda path: None)
+    monkeypatch.setattr("eamlib.papers.plans.read", lambda path: None)
     monkeypatch.setattr("eamlib.book.findings.markdown", str)
     monkeypatch.setattr("eamlib.book.findings.findings", lambda plan, results: seen.append(results) or {"plan": "a"})
     monkeypatch.setattr("eamlib.book.findings.save", lambda found, folder: folder)

@@ -7,8 +7,8 @@ import pytest
 import tables
 
 from eamlib.bench import BENCHES
-from eamlib.book import findings, plans, redundancy_records, report
-from eamlib.papers import records
+from eamlib.book import findings, redundancy_records, report
+from eamlib.papers import plans, records
 from eamlib.papers.training_runs import Unit
 from eamlib.redundancy import STRENGTHS
 

@@ -1,6 +1,5 @@
 """What the figures hold; their pixels are for the eye."""
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -8,16 +7,7 @@ import torch
 from eamlib import plots
 from eamlib.redundancy import ChannelStatistics
 
-
-@pytest.fixture(autouse=True)
-def _unseen():
-    before = plt.get_backend()
-    plt.switch_backend("agg")
-    with mpl.rc_context():
-        plots.style()
-        yield
-    plt.close("all")
-    plt.switch_backend(before)
+pytestmark = pytest.mark.usefixtures("unseen")
 
 
 def statistics(samples):

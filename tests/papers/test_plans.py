@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from eamlib.book import plans
+from eamlib.papers import plans
 from eamlib.papers.accuracy import TABLES
+from eamlib.papers.reproduce import run_unit
 from eamlib.papers.training_runs import check, plan
 
 PLANS = sorted((Path(__file__).parents[2] / "results" / "plans").glob("*.json"))
@@ -55,7 +56,8 @@ def test_the_plans_of_the_book_can_be_run(path):
     units = plan.units()
     check(units)
     assert len(units) == len(set(units)) and plan.contrasts
-    assert {*units} <= {*plan.possible}
+    for unit in units:
+        plan.refuse_unplanned(unit)
 
 
 def test_runs_come_in_the_plans_order_each_once(tmp_path):
@@ -68,6 +70,17 @@ def test_runs_come_in_the_plans_order_each_once(tmp_path):
         "mobilenet_v1-x0.25-dynamic-e1-seed1",
     ]
     assert len(plan.units(("first",))) == 2 and len(plan.units(("first",), seeds=7)) == 4
+
+
+def test_what_is_not_in_the_plan_is_refused(tmp_path):
+    planned = plans.read(written(tmp_path))
+    row = TABLES["attention"].row("static")
+    planned.refuse_unplanned(plan("smoke", epochs=1, seeds=2).unit(row, 1))  # beyond the least, and yet planned
+    for other in (plan("smoke", epochs=1).unit(row, 2), plan("smoke", epochs=2).unit(row, 0)):
+        with pytest.raises(ValueError, match=f"digits/{other.name} is not in plan small"):
+            planned.refuse_unplanned(other)
+        with pytest.raises(ValueError, match=f"digits/{other.name} is not in plan small"):  # before it is trained
+            run_unit(other, results=tmp_path, work=tmp_path, plan=planned)
 
 
 def test_a_run_that_the_plan_does_not_list_is_not_of_it_whatever_its_record_says(tmp_path):

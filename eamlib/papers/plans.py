@@ -135,6 +135,11 @@ class Protocol:
         """What a record of a planned run says of its plan."""
         return {"name": self.name, "digest": self.digest}
 
+    def refuse_unplanned(self, unit: Unit) -> None:
+        """Raise a ``ValueError`` if ``unit`` is no run of this plan."""
+        if unit not in self.possible:
+            raise ValueError(f"{unit.data}/{unit.name} is not in plan {self.name}; allowed are the runs that it lists.")
+
     def records(self, results: str | Path) -> Iterator[tuple[Unit, dict]]:
         """The plan's runs that have a record which names this very plan."""
         for unit in self.possible:

@@ -269,7 +269,7 @@ def test_exercises_out_of_order_are_named():
     again = chapter.cells[first.heading : second.heading]
     chapter = deepcopy(chapter)
     chapter.cells[second.heading : second.heading] = deepcopy(again)
-    with pytest.raises(BadSource, match=r"exercise 5\.1, where 5\.2 should be"):
+    with pytest.raises(BadSource, match=r"exercise 5\.1, where one of chapter 5 above 5\.1 should be"):
         exercises.exercises(path, chapter)
 
 

@@ -144,15 +144,6 @@ QUIZZES = {
                 1 + 2 * (2 * 1 + 2 * 2 + 3 * 4 + 3 * 8 + 3 * 16): "The poolings read 2 × 2 windows and add j each.",
             },
         ),
-        choice(
-            "Which of these does NOT make the receptive field of the last map larger?",
-            ("More channels in every layer", "Channels add up at one position; no window becomes larger."),
-            {
-                "A dilation of 2 in the last layer": "Its window spans d(k − 1) + 1 positions of its input.",
-                "A stride of 2 in the first layer": "It doubles j, and so what every later layer adds.",
-                "Another 1 × 1 layer and another 3 × 3 layer": "The 1 × 1 layer adds nothing, but the other one does.",
-            },
-        ),
     ],
     "1.8": [
         number(
@@ -168,18 +159,6 @@ QUIZZES = {
             "Compare one product for each number of the input's tile with nine for each output.",
             right="144 / 36; F(2 × 2, 3 × 3) has 36 / 16.",
             mistakes={2.25: "That is F(2 × 2, 3 × 3)."},
-        ),
-        choice(
-            "Why does nobody take F(16 × 16, 3 × 3)?",
-            (
-                "The transformations cost more and round worse",
-                "Their matrices grow with the tile, and so do their entries: small differences of large numbers.",
-            ),
-            {
-                "It would need more products than the direct way": "324 for 2,304: seven times fewer.",
-                "It is an approximation": "In exact arithmetic every F(m, k) is an identity.",
-                "It works only for square images": "The tiles are square; the last ones are padded.",
-            },
         ),
     ],
 }

@@ -1,13 +1,17 @@
 """What each way to run a dynamic convolution should take: a small model of multiplications, bytes and calls.
 
-It is there to rank, not to time: it predicts within a factor of two or so, and the ways differ by tens. Five numbers
-describe a device. Those of the CPU were fitted to an AMD EPYC with AVX-512; those of the GPU are a data sheet's,
-rounded, and have not been measured.
+It is there to rank, not to time: it predicts within a factor of two or so, and the ways differ by tens. Six numbers
+describe a device. Those of the CPU were fitted to an AMD EPYC with AVX-512. Those of four GPUs are their data sheets',
+rounded, with a cache taken to be twice as fast as the memory; another GPU is measured once.
 """
 
 from __future__ import annotations
 
+import functools
+import time
 from dataclasses import dataclass
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class Device:
     """How fast a device is.
 
     Attributes:
-        macs: multiply-adds per second in a large convolution, of one CPU thread or of a whole GPU.
+        macs: multiply-adds per second in a large convolution in float32, of one CPU thread or of a whole GPU.
+        half: the same in 16 bits.
         near: bytes per second from a cache.
         fresh: bytes per second of memory that is touched for the first time: allocations larger than ``cache``. On a
             GPU, whose memory PyTorch keeps, of its main memory.
@@ -30,16 +35,64 @@ class Device:
     """
 
     macs: float
+    half: float
     near: float
     fresh: float
     cache: float
     call: float
 
 
-CPU = Device(macs=100e9, near=32e9, fresh=6e9, cache=32e6, call=10e-6)
-GPU = Device(macs=10e12, near=2e12, fresh=1e12, cache=32e6, call=10e-6)
+CPU = Device(macs=100e9, half=100e9, near=32e9, fresh=6e9, cache=32e6, call=10e-6)
+GPUS = {
+    "T4": Device(macs=4e12, half=32e12, near=0.64e12, fresh=0.32e12, cache=4e6, call=10e-6),
+    "L4": Device(macs=15e12, half=60e12, near=0.6e12, fresh=0.3e12, cache=48e6, call=10e-6),
+    "A100": Device(macs=9.7e12, half=156e12, near=3.1e12, fresh=1.55e12, cache=40e6, call=10e-6),
+    "H100": Device(macs=33e12, half=495e12, near=6.7e12, fresh=3.35e12, cache=50e6, call=10e-6),
+}
 _PIECE = 8e6  # bytes of a piece of the batch
 _UNFOLD = 4e9  # bytes per second that F.unfold writes on a CPU: it is not vectorised over pixels
+
+
+@functools.cache
+def gpu(name: str | None = None) -> Device:
+    """The GPU with this name, ``"Tesla T4"`` say: of the table where it lists one, else measured. None takes the one at
+    hand, and the A100 where there is none.
+
+    Example:
+        >>> gpu("Tesla T4") is GPUS["T4"]
+        True
+    """
+    if name is None and not torch.cuda.is_available():
+        return GPUS["A100"]
+    name = name or torch.cuda.get_device_name()
+    words = name.replace("-", " ").split()
+    for card, device in GPUS.items():
+        if card in words:
+            return device
+    return _measured_gpu()
+
+
+def _measured_gpu() -> Device:
+    n = 4096
+    rates = []
+    for dtype in (torch.float32, torch.float16):
+        matrix = torch.randn(n, n, device="cuda", dtype=dtype)
+        rates.append(n**3 / _seconds(lambda matrix=matrix: matrix @ matrix))
+    source = torch.ones(2**26, device="cuda")
+    memory = 2 * source.nbytes / _seconds(source.clone)
+    cache = getattr(torch.cuda.get_device_properties("cuda"), "L2_cache_size", 32e6)
+    return Device(*rates, near=2 * memory, fresh=memory, cache=cache, call=10e-6)
+
+
+def _seconds(run) -> float:
+    taken = []
+    for _ in range(4):  # the first warms up
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
 
 
 def predict(
@@ -89,7 +142,8 @@ def predict(
         ('tiled', 'loop')
     """
     cpu = device == "cpu"
-    machine = CPU if cpu else GPU
+    machine = CPU if cpu else gpu()
+    macs = (machine.half if element_size == 2 else machine.macs) * (threads if cpu else 1)
     kernel = out_channels * in_channels // groups * kernel_size[0] * kernel_size[1]
     inputs = batch * in_channels * pixels_in * element_size
     outputs = batch * out_channels * pixels_out * element_size
@@ -97,7 +151,7 @@ def predict(
     unfolded = 0 if kernel_size == (1, 1) else batch * in_channels * kernel_size[0] * kernel_size[1] * pixels_out
 
     def multiply(count: float) -> float:
-        return count / (machine.macs * (threads if cpu else 1))
+        return count / macs
 
     def move(count: float, times: int) -> float:
         return times * (count / machine.near + max(0, count - machine.cache) / machine.fresh)
@@ -132,3 +186,35 @@ def predict(
             for way in ("grouped", "chunked", "bmm"):
                 seconds[way] += anew
     return seconds
+
+
+def made(
+    batch: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: tuple[int, int],
+    groups: int,
+    pixels_in: int,
+    pixels_out: int,
+    num_kernels: int,
+    element_size: int,
+) -> dict[str, int]:
+    """Bytes that each strategy makes on the way, beyond its output; arguments as in :func:`predict`.
+
+    Example:
+        >>> found = made(32, 512, 512, (1, 1), 1, 16, 16, 4, element_size=4)
+        >>> found["grouped"] // 2**20, found["fuse"] // 2**20, found["tiled"]  # 32 mixed kernels, 4 outputs, nothing
+        (32, 4, 0)
+    """
+    area = kernel_size[0] * kernel_size[1]
+    mixed = batch * out_channels * in_channels // groups * area
+    columns = 0 if area == 1 else batch * in_channels * area * pixels_out
+    numbers = {
+        "grouped": mixed,
+        "chunked": mixed,
+        "bmm": mixed + columns,
+        "tiled": columns,
+        "fuse": num_kernels * batch * out_channels * pixels_out,
+        "concat": num_kernels * batch * in_channels * pixels_in,
+    }
+    return {way: count * element_size for way, count in numbers.items()}

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eamlib._checks import feature_maps, one_of
-from eamlib.functional import tiled
-from eamlib.functional.roofline import predict
+from eamlib.functional import measured, tiled
+from eamlib.functional.roofline import made, predict
 from eamlib.functional.tiled import as_maps, is_traced, output_size
 
 Size = int | tuple[int, int]
@@ -59,7 +59,7 @@ def dynamic_conv2d(
               static convolution.
             - ``"loop"`` runs one convolution per sample: obviously right, and what the tests hold the others against.
 
-            ``"auto"`` takes the one that :func:`fastest` predicts.
+            ``"auto"`` takes the one that :func:`fastest` names.
 
     Returns:
         ``[B, O, H', W']``.
@@ -322,7 +322,12 @@ def fastest(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> str:
-    """The strategy that ``"auto"`` takes: of those that can run, the fastest by :mod:`eamlib.functional.roofline`.
+    """The strategy that ``"auto"`` takes: on CUDA the fastest when measured, else the fastest by prediction.
+
+    The first call with a shape, dtype and geometry tries on CUDA the ways that can run, training and inference apart,
+    and the answer is kept while the process lives. ``EAMLIB_AUTOTUNE=0`` takes the prediction of
+    :mod:`eamlib.functional.roofline` there, too, and ``EAMLIB_AUTOTUNE=1`` measures on a CPU as well. The prediction is
+    also taken in PyTorch's deterministic mode and while CUDA captures a graph.
 
     Never ``"loop"``. While a graph is traced the choice must not depend on the batch: it is ``"tiled"`` where that can
     run, otherwise ``"bmm"`` for one group and ``"fuse"`` for several, which onnxruntime runs twice as fast as
@@ -343,23 +348,37 @@ def fastest(
         return "tiled" if can_tile else "bmm" if groups == 1 else "fuse"
     (batch, channels, *size), (kernels, out_channels, _, *kernel_size) = input.shape, weight.shape
     pixels = math.prod(size), math.prod(output_size(size, kernel_size, stride, padding, dilation))
-    return _predicted_fastest(
+    training = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
+    kind = (
         (batch, channels, out_channels, tuple(kernel_size), groups, *pixels, kernels),
         can_tile,
         input.element_size(),
         input.device.type,
         torch.get_num_threads(),
-        torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
+        training,
         has_channels_last(input),
     )
+    if not measured.is_wanted(input):
+        return _by_prediction(*kind)[0]
+    key = kind, tuple(size), stride, padding, dilation, input.dtype, input.device, input.requires_grad
+    if key not in _MEASURED:
+        attention = input.new_full((batch, kernels), 1 / kernels).requires_grad_(training)
+        geometry = None, stride, padding, dilation, groups  # without a bias
+        ways = {name: lambda *three, run=STRATEGIES[name]: run(*three, *geometry) for name in _by_prediction(*kind)}
+        _MEASURED[key] = measured.fastest(ways, made(*kind[0], input.element_size()), input, weight, attention)
+    return _MEASURED[key]
+
+
+_MEASURED: dict[tuple, str] = {}
 
 
 @functools.cache  # of positional arguments: a call with named ones takes longer than a look into the cache
-def _predicted_fastest(shape, can_tile, element_size, device, threads, training, channels_last) -> str:
+def _by_prediction(shape, can_tile, element_size, device, threads, training, channels_last) -> list[str]:
+    """The strategies that can run, the fastest first."""
     machine = {"element_size": element_size, "device": device, "threads": threads}
     seconds = predict(*shape, **machine, training=training, channels_last=channels_last)
     refused = {"loop"} | (set() if can_tile else {"tiled"}) | (set() if shape[4] == 1 else {"bmm"})
-    return min(seconds.keys() - refused, key=seconds.get)
+    return sorted(seconds.keys() - refused, key=seconds.get)
 
 
 def _check_shapes(input: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, groups: int) -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from eamlib.functional import roofline
 from eamlib.functional.roofline import predict
 
 
@@ -31,3 +32,20 @@ def test_training_keeps_what_inference_reuses():
 def test_depthwise_is_best_grouped():
     found = seconds(kernel_size=(3, 3), groups=512)
     assert min(found, key=found.get) == "grouped"
+
+
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [("Tesla T4", "T4"), ("NVIDIA L4", "L4"), ("NVIDIA A100-SXM4-40GB", "A100"), ("NVIDIA H100", "H100")],
+)
+def test_a_card_of_the_table_is_known_by_its_name(name, card):
+    assert roofline.gpu(name) is roofline.GPUS[card]
+
+
+def test_another_card_is_measured(monkeypatch):
+    monkeypatch.setattr(roofline, "_measured_gpu", lambda: "measured")
+    assert roofline.gpu("NVIDIA L40S") == "measured"
+
+
+def test_a_gpu_multiplies_faster_in_16_bits():
+    assert seconds(device="cuda", element_size=2)["fuse"] < seconds(device="cuda")["fuse"] / 2

@@ -14,7 +14,7 @@ import torch
 
 import eamlib
 from eamlib._checks import did_you_mean
-from eamlib.commands import bench, cost, publish, redundancy, reproduce, train
+from eamlib.commands import bench, cost, gpu, publish, redundancy, reproduce, train
 from eamlib.training.lock import Busy
 
 COMMANDS = {
@@ -24,6 +24,7 @@ COMMANDS = {
     "publish": publish,
     "redundancy": redundancy,
     "bench": bench,
+    "gpu": gpu,
 }
 _STATUS = (
     "Exit status: 0, all is done; 1, a run diverged, lacked memory or could not be saved, or a worker was killed; 2, "

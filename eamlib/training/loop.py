@@ -78,6 +78,10 @@ def check_precision(precision: str, device: torch.device) -> None:
     """Raise a ``ValueError`` if ``device`` cannot train in a precision of :class:`eamlib.training.recipe.Recipe`."""
     if precision == "fp16" and device.type != "cuda":
         raise ValueError(f"precision = 'fp16' needs a CUDA GPU, not {device}; allowed here: float32, bf16.")
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"precision = 'bf16' is emulated on {device}, slower than float32; allowed here: float32, fp16."
+        )
 
 
 def fit(

@@ -319,7 +319,7 @@ def test_the_target_of_train_is_the_best_against_the_best(device, met):
 def test_train_runs_on_cuda(short_epochs, monkeypatch):
     monkeypatch.setattr(train, "STEPS", {"cuda": 2})
     (result,) = train.measure(torch.device("cuda"), ["static"], rounds=1)
-    assert set(train.CUDA_OPTIONS) <= set(result["loops"])
+    assert set(train._in_16_bits()) <= set(result["loops"])
 
 
 @pytest.mark.parametrize(

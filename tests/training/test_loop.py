@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,19 @@ from torch import nn
 
 from eamlib import create_model
 from eamlib.training import checkpoint, evaluate, fit, normalize, pick_device, pixel_statistics, seed_everything
+from eamlib.training.loop import check_precision
 
 pytest.importorskip("tqdm")
 
 PLAIN = {"augment": None, "temperature": None, "ema": None}
+
+
+@pytest.mark.parametrize(("native", "refused"), [(False, True), (True, False)])
+def test_bf16_is_refused_where_a_gpu_emulates_it(monkeypatch, native, refused):
+    """A T4, whose emulation is slower than float32."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    with pytest.raises(ValueError, match="allowed here: float32, fp16") if refused else nullcontext():
+        check_precision("bf16", torch.device("cuda"))
 
 
 def test_history_has_a_line_an_epoch_and_a_seed_repeats_it():

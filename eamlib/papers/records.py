@@ -42,16 +42,16 @@ def provenance(device: torch.device | str, *packages: str) -> dict:
     }
 
 
-def device_name(device: torch.device | str) -> str:
-    """The name of the GPU, or of the processor with the number of threads in use.
+def device_name(device: torch.device | str, threads: int | None = None) -> str:
+    """The name of the GPU, or of the processor with the number of threads; None takes those in use.
 
     Example:
-        >>> device_name("cpu").endswith(("thread", "threads"))
+        >>> device_name("cpu", threads=1).endswith(", 1 thread")
         True
     """
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads() if threads is None else threads
     return f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 

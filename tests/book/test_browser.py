@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from urllib.parse import quote
 
 import chromium
 import pytest
@@ -156,6 +157,19 @@ def test_search_finds_the_chapter(browser, site, width, word, wanted):
     assert [url for url in requested if not url.startswith((site, "data:", "blob:"))] == []
     assert failed == []
     assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("EAM", "/09_eam"), ("mobilenet", "/03_"), ("dynamic convolution", "/05_"), ("install", "/how_to_read")],
+)
+def test_search_puts_what_a_student_wants_before_the_reference(browser, site, words, wanted):
+    visit(browser, f"{site}/search.html?q={quote(words)}")
+    wait(browser, "return document.querySelector('#search-results .search-summary')?.textContent.includes('found')")
+    links = browser.find_elements(By.CSS_SELECTOR, "#search-results ul.search li > a")[:5]
+    addresses = [link.get_attribute("href").partition("?")[0] for link in links]
+    assert any(wanted in address for address in addresses), addresses
+    assert [address for address in addresses[:3] if "/api/" in address] == []
 
 
 @pytest.mark.parametrize("side", ["primary", "secondary"])

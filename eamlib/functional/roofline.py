@@ -1,8 +1,9 @@
 """What each way to run a dynamic convolution should take: a small model of multiplications, bytes and calls.
 
 It is there to rank, not to time: on the processor that it was fitted to it predicts within a factor of two or so, on
-others within several, and the ways differ by tens. Six numbers describe a device. Those of the CPU were fitted to an AMD EPYC with AVX-512. Those of four GPUs are their data sheets',
-rounded, with a cache taken to be twice as fast as the memory; another GPU is measured once.
+others within several, and the ways differ by tens. Six numbers describe a device. Those of the CPU were fitted to an
+AMD EPYC with AVX-512. Those of four GPUs are their data sheets', rounded, with a cache taken to be twice as fast as the
+memory; another GPU is measured once.
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ from eamlib.models import create_model
 from eamlib.training.loop import normalize, pixel_statistics, seed_everything
 from eamlib.training.recipe import Recipe
 
-IMAGES = {True: 800, False: 200}  # to train on, and to test
+IMAGES = {True: 500, False: 200}  # to train on, and to test
 SIZE = 48  # of an image, in pixels
 CLASSES = 4
+BATCH_SIZE = 8
 LEARNING_RATE = 0.01
 
 
@@ -124,7 +125,7 @@ def fit(
     train: SegmentationSet,
     epochs: int,
     *,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
     learning_rate: float = LEARNING_RATE,
     attention_rate: float = 1.0,
     cooling: float | None = None,

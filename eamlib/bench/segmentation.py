@@ -28,10 +28,10 @@ from eamlib.models import create_model
 from eamlib.training.loop import normalize, pixel_statistics, seed_everything
 from eamlib.training.recipe import Recipe
 
-IMAGES = {True: 500, False: 200}  # to train on, and to test
-SIZE = 48  # of an image, in pixels
+IMAGES = {True: 800, False: 200}  # to train on, and to test
+SIZE = 64  # of an image, in pixels
 CLASSES = 4
-BATCH_SIZE = 8
+BATCH_SIZE = 16
 LEARNING_RATE = 0.01
 
 

@@ -51,7 +51,10 @@ QUIZZES = {
             16,
             "The number of taps stays the same; count the positions of the map.",
             right="Four times as many positions along each axis.",
-            mistakes={4: "Along each axis, yes.", 1: "The number of taps is as before, but the number of positions is not."},
+            mistakes={
+                4: "Along each axis, yes.",
+                1: "The number of taps is as before, but the number of positions is not.",
+            },
         ),
         number(
             "And the cost of one in the middle of the last stage but one?",
@@ -177,7 +180,9 @@ def _local_dynamic(answer: Callable) -> str | None:
             return "You average the attention over the image: every position gets the same kernel."
         scattered = sum(F.conv2d(a[:, i : i + 1] * x, weight[i], padding=k // 2) for i in range(kernels))
         if torch.allclose(yours, scattered, atol=1e-4):
-            return "You weight the input, so each tap is weighted by its own position. Weight the outputs of the kernels."
+            return (
+                "You weight the input, so each tap is weighted by its own position. Weight the outputs of the kernels."
+            )
         return f"For {where} the shape is right and the values are not: mix the K maps, position by position."
     return None
 

@@ -6,7 +6,7 @@ there and as plain as JSON; ``lines(result)`` is a result as text.
 
 from __future__ import annotations
 
-from eamlib.bench import layers, memory, models, recipe, redundancy, train
+from eamlib.bench import layers, memory, models, recipe, redundancy, segmentation, train
 
 BENCHES = {
     "layers": layers,
@@ -15,4 +15,5 @@ BENCHES = {
     "train": train,
     "redundancy": redundancy,
     "recipe": recipe,
+    "segmentation": segmentation,
 }

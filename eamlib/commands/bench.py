@@ -6,7 +6,8 @@ attention's share. memory: what training takes. train: images a second of the tr
 against torchvision's transforms and a DataLoader; --work static or eam. redundancy: a network's forward pass against
 one that measures all its maps, and the time and memory of a layer of 1024 channels over 10,000 images. recipe: the
 plan's recipe with one thing changed at a time, on held-out images of CIFAR-10, hours on a CPU; --work what is changed.
-Threads: OMP_NUM_THREADS.
+segmentation: why a dynamic segmentation network trails the static one, one thing changed at a time, over seeds, some
+minutes on a CPU; --work what is changed. Threads: OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ LESS_MEMORY = "Measure less at once by --work, or take another --device."
 
 
 def arguments(parser: ArgumentParser) -> None:
-    option(parser, "what", "layers, models, memory, train, redundancy or recipe")
+    option(parser, "what", "layers, models, memory, train, redundancy, recipe or segmentation")
     option(parser, "--work", "this work alone; may be repeated (default: all)", action="append")
     option(parser, "--dtype", "of layers: float32 or bfloat16 (default: float32)")
     seconds = "for each work, layer or network; memory takes none (default: 1.5 to 90)"
     option(parser, "--seconds", seconds, type=float)
-    option(parser, "--rounds", "of all but memory: at most so many (default: 60)", type=int)
-    option(parser, "--epochs", "of recipe, of each training (default: 10)", type=int)
+    option(
+        parser,
+        "--rounds",
+        "of all but memory: at most so many (default: 60); of segmentation, seeds (default: 3)",
+        type=int,
+    )
+    option(parser, "--epochs", "of each training: of recipe (default: 10) and segmentation (default: 4)", type=int)
     shared(parser, "--device", "--json")
 
 

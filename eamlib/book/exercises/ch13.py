@@ -18,7 +18,7 @@ QUIZZES = {
             ("x[s·i + s·d·j]", "The subsampled signal at i + d·j is x at s times that."),
             {
                 "x[i + s·d·j]": "Output i of the subsampled signal stands at s·i in x.",
-                "x[s·i + d·j]": "The taps, too, are steps on the subsampled signal, of s samples each.",
+                "x[s·i + d·j]": "The taps are steps on the subsampled signal, too, and each step is s samples.",
                 "x[s·i + (s + d)·j]": "(↓x)[i + d·j] = x[s · (i + d·j)]; multiply it out.",
             },
         ),
@@ -33,15 +33,15 @@ QUIZZES = {
             },
         ),
         choice(
-            "What between two convolutions would spoil the argument?",
+            "Which operation between the two convolutions would break the argument?",
             (
                 "A 3 × 3 maximum over neighbours that is not dilated as well",
-                "It would compare other neighbours than before. Dilated, it would do no harm.",
+                "It would compare other neighbours than before. Dilated as well, it would do no harm.",
             ),
             {
                 "A ReLU": "It acts on each position alone, and so commutes with subsampling.",
                 "Batch normalisation in eval mode": "A scale and a shift for each channel, the same at all positions.",
-                "An odd number of channels": "Channels are summed over at each position, however many they are.",
+                "An odd number of channels": "The sum over channels is taken at each position, however many there are.",
             },
         ),
     ],
@@ -49,15 +49,18 @@ QUIZZES = {
         number(
             "By which factor does the cost of a 3 × 3 convolution at the end of the last stage grow?",
             16,
-            "The taps stay as many; count the positions of the map.",
+            "The number of taps stays the same; count the positions of the map.",
             right="Four times as many positions along each axis.",
-            mistakes={4: "Along each axis, yes.", 1: "The taps are as many as before, but the positions are not."},
+            mistakes={
+                4: "Along each axis, yes.",
+                1: "The number of taps is as before, but the number of positions is not.",
+            },
         ),
         number(
-            "And that of one in the middle of the last stage but one?",
+            "And the cost of one in the middle of the last stage but one?",
             4,
             "How many of the removed strides lie in front of it?",
-            right="One removed stride, twice the positions along each axis.",
+            right="One removed stride: twice as many positions along each axis.",
             mistakes={16: "Only one of the two removed strides lies in front of it.", 2: "Along each axis, yes."},
         ),
         number(
@@ -70,7 +73,7 @@ QUIZZES = {
                 9 * 2048 * 512 * 96: "The map has 96 · 96 positions.",
                 9 * 2048 * 512 * 24**2: "That is output stride 32.",
                 9 * 2048 * 512 * 768**2: "The convolution runs on the map, not on the image.",
-                2048 * 512 * _POSITIONS: "The kernel has 3 · 3 places.",
+                2048 * 512 * _POSITIONS: "The kernel has 3 · 3 taps.",
             },
         ),
     ],
@@ -107,7 +110,7 @@ def _mean_iou(answer: Callable) -> str | None:
             return f"{where} you count a class that never occurs; leave it out of the mean."
         recall = (matrix.diagonal() / matrix.sum(1)).nanmean().item()
         if abs(yours - 100 * recall) < 1e-3:
-            return "You divide by the true pixels alone; the union has those that were wrongly called so, too."
+            return "You divide by the true pixels alone; the union also holds the pixels that were wrongly called so."
         return f"{where} the mean IoU is {right:.2f} % and you return {yours:.2f}."
     return None
 
@@ -137,9 +140,9 @@ def _receptive_field(answer: Callable) -> str | None:
         if layers and yours == _field([(k, s, 1) for k, s, _ in layers]):
             return f"For {layers} you return {yours}: a dilated kernel's taps lie further apart."
         if layers and yours == _field([(k, 1, d) for k, _, d in layers]):
-            return f"For {layers} you return {yours}: behind a stride, one step is several pixels."
+            return f"For {layers} you return {yours}: behind a stride, one step spans several pixels."
         if layers and yours == right - 1:
-            return f"For {layers} you return {yours}: the pixels from the first to the last tap, both included."
+            return f"For {layers} you return {yours}: count the pixels from the first tap to the last, both included."
         # The typical mistake: the step grows by a layer's own stride before its taps are placed.
         early, step = 1, 1
         for kernel, stride, dilation in layers:
@@ -174,11 +177,13 @@ def _local_dynamic(answer: Callable) -> str | None:
             continue
         mean = (a.mean((2, 3))[:, :, None, None, None] * maps).sum(1)
         if torch.allclose(yours, mean, atol=1e-4):
-            return "You average the attention over the image: every place gets the same kernel."
+            return "You average the attention over the image: every position gets the same kernel."
         scattered = sum(F.conv2d(a[:, i : i + 1] * x, weight[i], padding=k // 2) for i in range(kernels))
         if torch.allclose(yours, scattered, atol=1e-4):
-            return "You weigh the input; then each tap is weighed by its own place. Weigh what the kernels put out."
-        return f"For {where} the shape is right and the values are not: mix the K maps, place by place."
+            return (
+                "You weight the input, so each tap is weighted by its own position. Weight the outputs of the kernels."
+            )
+        return f"For {where} the shape is right and the values are not: mix the K maps, position by position."
     return None
 
 

@@ -54,7 +54,7 @@ WRONG = [
     (
         "13.5",
         lambda x, w, a: sum(local(a[:, [i]] * x, w[[i]], torch.ones_like(a[:, [i]])) for i in range(len(w))),
-        "weigh",
+        "weight the input",
     ),
     ("13.5", lambda x, w, a: F.conv2d(x, w.flatten(0, 1), padding=w.shape[-1] // 2), "shape"),
     ("13.5", lambda x, w, a: -local(x, w, a), "values are not"),

@@ -11,6 +11,8 @@ from eamlib.book.exercises._watch import seeded
 _CONV = 9 * 64 * 128
 _ATTENTION = (4 * 2 * 2) * 10 + 10 * 4 + 4
 _SHARES = (0.7, 0.1, 0.1, 0.1)
+# Exercise 12.7: the largest unsigned byte, and where integers of 16 and of 32 bits end.
+_BYTE, _PAIR, _SUM = 255, 2**15 - 1, 2**31 - 1
 
 QUIZZES = {
     "12.1": [
@@ -21,9 +23,9 @@ QUIZZES = {
                 "∂ℓ/∂a_bk = ⟨G_b, W_k⟩ is one number for all k, and a_bk (g_bk − Σ_j a_bj g_bj) is then zero.",
             ),
             {
-                "All ∂ℓ/∂a_bk are zero": "Each is ⟨G_b, W_k⟩, which is zero only by accident.",
-                "G_b is zero, since the network answers as before": "It answers as before, but its loss still asks "
-                "for other kernels.",
+                "All ∂ℓ/∂a_bk are zero": "Each is ⟨G_b, W_k⟩, which is zero by accident at best.",
+                "G_b is zero, since the network answers as before": "It answers as before, but its loss still has a "
+                "gradient.",
                 "The softmax is saturated": "Its derivative a(1 − a) is far from zero for an attention just drawn.",
             },
         ),
@@ -31,12 +33,12 @@ QUIZZES = {
             "An attention is the same for every image, but not for every kernel: (0.4, 0.3, 0.2, 0.1). Where are the "
             "kernels after one step of SGD?",
             (
-                "On a line: each has gone the same way, not equally far",
+                "On a line: all have moved in one direction, by different distances",
                 "Σ_b a_k G_b = a_k Σ_b G_b: one direction, K lengths.",
             ),
             {
                 "Still at one point": "The share a_k scales the gradient of kernel k, and the shares differ.",
-                "Each has gone a way of its own": "That takes shares that differ from image to image.",
+                "Each has moved in a direction of its own": "That takes shares that differ from image to image.",
             },
         ),
         choice(
@@ -46,9 +48,9 @@ QUIZZES = {
                 "The share cancels: a_k G / |a_k G| does not depend on k.",
             ),
             {
-                "On a line: each has gone the same way, not equally far": "What does dividing by its own size do to "
-                "a factor a_k > 0?",
-                "Each has gone a way of its own": "The gradients are multiples of one another.",
+                "On a line: all have moved in one direction, by different distances": "What does dividing by its "
+                "own size do to a factor a_k > 0?",
+                "Each has moved in a direction of its own": "The gradients are multiples of one another.",
             },
         ),
     ],
@@ -66,23 +68,55 @@ QUIZZES = {
             },
         ),
         number(
-            "How many has it when it is frozen?",
+            "How many parameters has the frozen layer?",
             _CONV,
-            "What is left of K kernels that are mixed in fixed shares? And what of an attention that is not asked?",
-            right="One kernel, no attention: what it was before.",
-            mistakes={4 * _CONV: "The K kernels are added up, once and for all."},
+            "What is left of K kernels that are mixed in fixed shares, and of an attention that never runs?",
+            right="One kernel and no attention, as before the conversion.",
+            mistakes={4 * _CONV: "The K kernels are added up into one."},
         ),
         number(
-            "An attention is (0.7, 0.1, 0.1, 0.1) for every image. By which factor is the first step of its mixture "
-            "shorter than that of a static kernel? (Between 0 and 1.)",
+            "An attention is (0.7, 0.1, 0.1, 0.1) for every image. How long is the first step of the mixture, as a "
+            "fraction of a static kernel's step?",
             round(sum(a * a for a in _SHARES), 4),
-            "The step of the mixture is Σ_k a_k · a_k G: what kernel k has moved, times the share that it has.",
+            "The step of the mixture is Σ_k a_k · a_k G: kernel k moves by a_k G and has the share a_k.",
             right="0.49 + 3 · 0.01: the more uneven the shares, the longer the step.",
             mistakes={
                 0.25: "That is a uniform attention.",
-                0.7: "Kernel 1 moves by 0.7 G, and has 0.7 of the mixture.",
+                0.7: "Kernel 1 moves by 0.7 G, and is then weighted by 0.7.",
                 1: "Σ a_k = 1, but here each share counts twice: in the gradient, and in the mixture.",
             },
+        ),
+    ],
+    "12.7": [
+        number(
+            "The sum of two products, unsigned byte times weight, has to fit in 16 bits, which end at 32,767. How "
+            "large may the magnitude of a weight be? (An integer.)",
+            _PAIR // (2 * _BYTE),
+            "Both inputs may be 255 and both weights as large as you allow: 2 · 255 · |w| ≤ 32,767.",
+            right="32,767 / 510 = 64.2: weights from −64 to 64, which are 7 bits wide.",
+            mistakes={
+                127: "2 · 255 · 127 = 64,770 does not fit.",
+                _PAIR // _BYTE: "Two products are added, not one.",
+                65: "2 · 255 · 65 = 33,150 does not fit; round down.",
+            },
+        ),
+        number(
+            "With weights up to 127, how many products can be added in 32 bits, which end at 2,147,483,647, whatever "
+            "the numbers are?",
+            _SUM // (_BYTE * 127),
+            "Divide what 32 bits hold by the largest product, 255 · 127, and round down.",
+            right="2,147,483,647 / 32,385, rounded down: more than any layer of this book adds.",
+            mistakes={
+                _SUM // (127 * 127): "The inputs are unsigned bytes, up to 255.",
+                2**32 // (_BYTE * 127): "One of the 32 bits is the sign.",
+            },
+        ),
+        number(
+            "Weights between −0.32 and 0.32 become integers from −64 to 64. By how much may rounding change a weight?",
+            0.0025,
+            "The scale is 0.32 / 64, and rounding moves a number by half a step at most.",
+            right="Half of the scale, 0.005 / 2.",
+            mistakes={0.005: "That is the scale, a whole step.", 0.32 / 127 / 2: "That is the error with 8 bits."},
         ),
     ],
 }
@@ -273,4 +307,41 @@ def _choose(answer: Callable) -> str | None:
     return None
 
 
-CHECKS = {"12.3": _replicate, "12.4": _information, "12.5": _fold_norm, "12.6": _choose}
+def _quantise(answer: Callable) -> str | None:
+    import torch
+
+    generator = seeded(0)
+    noise = torch.randn(40, 5, generator=generator)
+    cases = [
+        ("inputs of both signs", noise + 0.7),
+        ("inputs after a ReLU", noise.relu()),
+        ("inputs that are all above 2", noise.abs() + 2),
+        ("inputs that are all below −1", -noise.abs() - 1),
+    ]
+    for what, x in cases:
+        q, scale, zero_point = answer(x.clone())
+        if not isinstance(q, torch.Tensor) or q.dtype != torch.uint8 or q.shape != x.shape:
+            return f"For {what} the first result is not a torch.uint8 of the shape of x."
+        scale, zero_point = float(scale), float(zero_point)
+        if zero_point != round(zero_point) or not 0 <= zero_point <= 255:
+            return f"For {what} your zero point is {zero_point:g}; an integer from 0 to 255 stands for 0."
+        low, high = min(x.min().item(), 0.0), max(x.max().item(), 0.0)
+        right = (high - low) / 255
+        if abs(scale - right) > 1e-4 * right:
+            if abs(scale - (x.max() - x.min()).item() / 255) < 1e-4 * right:
+                return f"For {what} your range leaves 0 out."
+            if abs(scale - (high - low) / 256) < 1e-4 * right:
+                return f"For {what} you divide by 256; from 0 to 255 there are 255 steps."
+            return f"For {what} the scale is {right:.5f}, and yours is {scale:.5f}."
+        wrong = (scale * (q.double() - zero_point) - x).abs().max().item()
+        # Rounding a number and the zero point may each cost half a step at the ends.
+        if wrong > 1.01 * scale:
+            return f"For {what} a number comes back wrong by {wrong / scale:.0f} steps: do you clip, and add z?"
+        inside = (q > 0) & (q < 255)
+        wrong = (scale * (q.double() - zero_point) - x)[inside].abs().max().item()
+        if wrong > 0.51 * scale:
+            return f"For {what} a number is off by {wrong / scale:.2f} steps; rounding costs half a step at most."
+    return None
+
+
+CHECKS = {"12.3": _replicate, "12.4": _information, "12.5": _fold_norm, "12.6": _choose, "12.8": _quantise}

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,7 +70,23 @@ def choose(model, limit, reverse=True, stop=False, each=1044, copies=3, least=5)
     return chosen
 
 
-RIGHT = {"12.3": replicate, "12.4": information, "12.5": fold_norm, "12.6": choose}
+def quantise(x, floor=0.0, ceiling=0.0, steps=255, shift=True, rounded=True, dtype=torch.uint8):
+    """In NumPy, with one scale and one zero point."""
+    values = x.numpy()
+    low, high = min(values.min(), floor), max(values.max(), ceiling)
+    scale = (high - low) / steps
+    zero_point = np.clip(np.rint(-low / scale), 0, 255) if rounded else -low / scale
+    q = (np.rint(values / scale) if rounded else np.floor(values / scale)) + (zero_point if shift else 0)
+    return torch.tensor(np.clip(q, 0, 255)).to(dtype), scale, zero_point
+
+
+def truncated(x):
+    _, scale, zero_point = quantise(x)
+    down = np.floor(x.numpy() / scale) + zero_point
+    return torch.tensor(np.clip(down, 0, 255)).to(torch.uint8), scale, zero_point
+
+
+RIGHT = {"12.3": replicate, "12.4": information, "12.5": fold_norm, "12.6": choose, "12.8": quantise}
 WRONG = [
     ("12.3", lambda conv, K: conv, "DynamicConv2d is asked for"),
     ("12.3", lambda conv, K: replicate(conv, K + 1), "kernels"),
@@ -99,6 +116,14 @@ WRONG = [
     ("12.6", lambda model, limit: choose(model, limit, reverse=False), "next to the output"),
     ("12.6", lambda model, limit: choose(model, limit, least=1), "more than 4 channels"),
     ("12.6", lambda model, limit: "2", "set of names"),
+    ("12.8", lambda x: quantise(x, dtype=torch.int8), "torch.uint8"),
+    ("12.8", lambda x: quantise(x, floor=math.inf, ceiling=-math.inf), "leaves 0 out"),
+    ("12.8", lambda x: quantise(x, steps=256), "255 steps"),
+    ("12.8", lambda x: quantise(x, floor=-9.0), "the scale is"),
+    ("12.8", lambda x: quantise(x, rounded=False), "stands for 0"),
+    ("12.8", truncated, "half a step at most"),
+    ("12.8", lambda x: quantise(x, shift=False), "clip, and add z"),
+    ("12.8", lambda x: (x, 1.0, 0), "torch.uint8"),
 ]
 
 
@@ -148,7 +173,10 @@ def test_the_scores_get_no_gradient_among_equals():
 
 
 def test_unequal_shares_part_the_kernels_along_a_line_and_adam_does_not():
-    assert answers("12.1")[1:] == ["On a line: each has gone the same way, not equally far", "Still at one point"]
+    assert answers("12.1")[1:] == [
+        "On a line: all have moved in one direction, by different distances",
+        "Still at one point",
+    ]
     layer, x = converted((0.4, 0.3, 0.2, 0.1))
     step(layer, x, torch.optim.SGD([layer.weight], lr=0.1))
     steps = layer.weight.grad.flatten(1)
@@ -164,6 +192,16 @@ def test_the_parameters_are_those_of_the_layers():
     layer = convert(nn.Conv2d(64, 128, 3, bias=False), "eam-rcr", num_kernels=4, channels=4, output_size=2, hidden=10)
     frozen = freeze(layer, [torch.randn(2, 64, 5, 5)]).model
     assert answers("12.2")[:2] == [sum(p.numel() for p in m.parameters()) for m in (layer, frozen)]
+
+
+def test_pairs_and_sums_reach_as_far_as_the_quiz_says():
+    weight, products, error = answers("12.7")
+    top = np.iinfo(np.int16).max
+    assert 2 * 255 * weight <= top < 2 * 255 * (weight + 1)
+    assert products * 255 * 127 <= np.iinfo(np.int32).max < (products + 1) * 255 * 127
+    weights = np.linspace(-0.32, 0.32, 100_001)
+    scale = 0.32 / 64
+    assert np.abs(scale * np.rint(weights / scale) - weights).max() == pytest.approx(error, rel=1e-3)
 
 
 def test_the_step_is_as_short_as_the_quiz_says():

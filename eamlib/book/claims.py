@@ -1,30 +1,29 @@
-"""What the EAM paper claims or asks of accuracy, as data, and whether runs bear it out.
+"""What the EAM paper claims or asks of accuracy, as data, and what runs say of it.
 
 Of the text of Ding et al. 2021 we hold the tables and the list of contributions. The first three claims follow from
 the latter; the others are what a reader asks of a table, in our words. Each is a set of pairs of rows, so that it can
 be held against the printed figures and against recorded runs alike.
 
-There are two questions, each with its own words. :func:`judge` says whether a claim holds. :func:`conclude` says of a
-contrast that was planned before its runs how much is known of it.
+There is one question with three answers: :func:`conclude` says how much is known of a difference, whether it was
+planned before its runs (:mod:`eamlib.book.findings`) or belongs to a claim (:func:`judge`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from eamlib._checks import positive_number
 from eamlib.book.comparisons import Improvement, equivalence, improvement, pooled
 from eamlib.papers.accuracy import TABLES
-from eamlib.papers.statistics import Paired, Spread, holm, paired, seeds_needed
+from eamlib.papers.statistics import Paired, Spread, holm, paired
 from eamlib.papers.training_runs import Plan
 
 BETTER, SAME = "better", "same"
 MARGIN = 0.25  # points: what is "the same" must be less than what the paper's cost table calls a gain, +0.43 and +0.56
 LEVEL = 0.05
-LEAST_SEEDS = 3  # of a planned contrast that counts as tested
+LEAST_SEEDS = 3  # of a comparison that counts as tested
 
-SUPPORTED, CONTRADICTED, OPEN, NOT_RUN = "supported", "contradicted", "cannot be decided", "not run yet"
 SETTLED, BOUNDED, NOT_TESTED = "settled", "bounded", "not tested"
 
 
@@ -175,15 +174,12 @@ class Finding:
         improvement: how often a run of the first is better than one of the second.
         p: that there is no difference, adjusted for all findings of the family.
         p_same: that it is as large as the margin, adjusted likewise.
-        seeds_needed: to tell a difference as large as the margin from none, at the common spread and at 5 % by the
-            number of findings, which is what the strictest step of Holm's method asks; None where two runs of each row
-            are missing, or 1,000 pairs would not do.
-        verdict: :func:`decide`.
+        verdict: :func:`conclude`.
 
     Example:
         >>> found = judge({}, claims=CLAIMS[:1])
         >>> found[0].pair.first, found[0].verdict
-        ('mobilenet_v1-x1-eam-rcr', 'not run yet')
+        ('mobilenet_v1-x1-eam-rcr', 'not tested')
     """
 
     claim: Claim
@@ -192,40 +188,24 @@ class Finding:
     improvement: Improvement
     p: float | None
     p_same: float | None
-    seeds_needed: int | None
     verdict: str
 
 
-def decide(relation: str, difference: Paired, p: float | None, p_same: float | None) -> str:
-    """The verdict on one pair, by p-values that are adjusted already.
-
-    A "better" is supported where the difference is told from none and positive, contradicted where it is negative. A
-    "same" is supported where the difference is shown to be smaller than the margin, and contradicted where it is not
-    but is told from none. Everything else cannot be decided.
-
-    Example:
-        >>> from eamlib.papers.statistics import paired
-        >>> difference = paired({0: 71.0, 1: 72.0, 2: 71.5}, {0: 70.0, 1: 71.1, 2: 70.4})
-        >>> decide("better", difference, p=0.01, p_same=0.9), decide("better", difference, p=0.2, p_same=0.9)
-        ('supported', 'cannot be decided')
-    """
-    if difference.n == 0:
-        return NOT_RUN
-    told, same = (value is not None and value < LEVEL for value in (p, p_same))
-    if relation == BETTER:
-        return OPEN if not told else SUPPORTED if difference.mean > 0 else CONTRADICTED
-    return SUPPORTED if same else CONTRADICTED if told else OPEN
-
-
-def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: float = MARGIN) -> list[Finding]:
+def judge(
+    tables: Mapping[str, dict],
+    claims: Iterable[Claim] = CLAIMS,
+    margin: float = MARGIN,
+    testable: Collection[str] = (),
+) -> list[Finding]:
     """Hold claims against runs. All pairs together are one family of comparisons, adjusted by Holm's method.
 
     All networks that were run on the same data for as many epochs share one spread; seeds are blocks within a network
     and width. It takes for granted that they vary alike.
 
     Args:
-        tables: name -> what :func:`eamlib.book.report.build` returned; a claim whose table is missing is not run.
+        tables: name -> what :func:`eamlib.book.report.build` returned; a claim whose table is missing is not tested.
         margin: in points, of what counts as the same.
+        testable: data sets that passed the gate; on any other, two attentions are not compared.
 
     Returns:
         A finding for each pair of each claim; pairs of one claim that the plan makes the same two networks count once.
@@ -234,9 +214,9 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
         ValueError: if ``margin`` is not above 0.
 
     Example:
-        >>> found = judge({})  # without a run, no claim is decided
+        >>> found = judge({})  # without a run, nothing is tested
         >>> {finding.verdict for finding in found}
-        {'not run yet'}
+        {'not tested'}
     """
     positive_number("margin", margin)
     asked = [(claim, pair) for claim in claims for pair in _distinct(tables, claim.pairs)]
@@ -246,7 +226,6 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
     differences = [paired(*rows, spread) for rows, spread in zip(runs, of_pairs, strict=True)]
     p = holm([difference.p for difference in differences])
     p_same = holm([equivalence(d, margin, spread) for d, spread in zip(differences, of_pairs, strict=True)])
-    alpha = LEVEL / max(1, sum(difference.n > 1 for difference in differences))
     return [
         Finding(
             claim,
@@ -255,32 +234,14 @@ def judge(tables: Mapping[str, dict], claims: Iterable[Claim] = CLAIMS, margin: 
             improvement(*runs[i]),
             p[i],
             p_same[i],
-            seeds_needed(margin, of_pairs[i].sd, alpha=alpha) if differences[i].p is not None else None,
-            decide(claim.relation, differences[i], p[i], p_same[i]),
+            conclude(differences[i], p[i], p_same[i], passed=_may_be_tested(tables, pair, testable)),
         )
         for i, (claim, pair) in enumerate(asked)
     ]
 
 
-def overall(findings: Sequence[Finding]) -> str:
-    """The verdict on a claim: contradicted by one pair that is, supported where every pair that was run is.
-
-    Pairs that were not run say nothing, so name their number beside it.
-
-    Example:
-        >>> overall(judge({}))
-        'not run yet'
-    """
-    verdicts = {finding.verdict for finding in findings} - {NOT_RUN}
-    if not verdicts:
-        return NOT_RUN
-    if CONTRADICTED in verdicts:
-        return CONTRADICTED
-    return SUPPORTED if verdicts == {SUPPORTED} else OPEN
-
-
 def conclude(difference: Paired, p: float | None, p_same: float | None, *, passed: bool = True) -> str:
-    """What is known of a planned contrast, in one of three words.
+    """What is known of a difference, in one of three words.
 
     Settled: it is told from none, or shown to be smaller than the margin. Bounded: neither, and its interval is the
     answer. Not tested: fewer than three seeds of both rows, no spread to make an interval with, or data that failed the
@@ -289,7 +250,7 @@ def conclude(difference: Paired, p: float | None, p_same: float | None, *, passe
     Args:
         difference: in points, with its interval: of :func:`eamlib.papers.statistics.paired`.
         p, p_same: that there is no difference, and that it is as large as the margin
-            (:func:`eamlib.book.comparisons.equivalence`), each adjusted for all planned contrasts.
+            (:func:`eamlib.book.comparisons.equivalence`), each adjusted for all comparisons of the family.
         passed: whether the data passed the gate.
 
     Example:
@@ -303,6 +264,12 @@ def conclude(difference: Paired, p: float | None, p_same: float | None, *, passe
     if not passed or difference.n < LEAST_SEEDS or difference.p is None:
         return NOT_TESTED
     return SETTLED if any(value is not None and value < LEVEL for value in (p, p_same)) else BOUNDED
+
+
+def _may_be_tested(tables: Mapping[str, dict], pair: Pair, testable: Collection[str]) -> bool:
+    """A comparison with a static network may be made anywhere."""
+    static = any(TABLES[pair.table].row(name).conv == "static" for name in (pair.first, pair.second))
+    return static or (pair.table in tables and tables[pair.table]["plan"]["data"] in testable)
 
 
 def _distinct(tables: Mapping[str, dict], pairs: Iterable[Pair]) -> list[Pair]:

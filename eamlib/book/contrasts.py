@@ -56,7 +56,8 @@ def forest(contrasts: Sequence[Mapping]) -> Figure:
     for y, contrast in enumerate(contrasts):
         band = ax.barh(y, 2 * contrast["margin"], 1, -contrast["margin"], color="#e6e6e6", lw=0, zorder=0)
         _draw(ax, y, contrast, limit)
-        better = _interval(contrast["improvement"], "probability", ".2f")
+        # One pair of runs is no frequency.
+        better = _interval(contrast["improvement"] if contrast["n"] > 1 else None, "probability", ".2f")
         for x, cell in zip(_COLUMNS.values(), (better, _p(contrast["p_adjusted"]), contrast["verdict"]), strict=True):
             beside.text(x, y, cell, va="center", fontsize=10)
     for head, x in _COLUMNS.items():

@@ -209,7 +209,7 @@ def markdown(found: dict) -> str:
     gate = [
         [
             NAMES[g["data"]],
-            {True: "passed", False: "not testable here", None: "not run yet"}[g["passed"]],
+            {True: "passed", False: "not testable here", None: "open" if g["seeds"] else "not run yet"}[g["passed"]],
             f"{g['seeds']} of {g['least']}",
             number(g["cost"], "+.2f"),
             *(number(g[name]) for name in EXCHANGES),

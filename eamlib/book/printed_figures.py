@@ -1,4 +1,4 @@
-"""What a column of printed figures can tell: whether its rows differ at all, and whether its signs agree by chance."""
+"""What printed figures can tell: how far rows lie apart, whether they differ at all, whether signs agree by chance."""
 
 from __future__ import annotations
 
@@ -12,9 +12,53 @@ from dataclasses import dataclass
 import numpy as np
 
 from eamlib._checks import number_between, positive_int
+from eamlib.papers import training_runs
+from eamlib.papers.accuracy import EAM, TABLES
 from eamlib.papers.statistics import scipy
+from eamlib.papers.training_runs import SIZES
 
-__all__ = ["Unanimity", "heterogeneity", "unanimity"]
+__all__ = ["Difference", "Unanimity", "differences", "heterogeneity", "unanimity"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A printed difference between a row and the row that it is compared with.
+
+    Attributes:
+        title: of the row.
+        data: name of the image set.
+        accuracy, baseline: of both rows, in percent.
+        images: of the test set that they share.
+
+    Example:
+        >>> found = differences()[3]
+        >>> found.title, found.data, round(found.accuracy - found.baseline, 2)
+        ('MobileNetV1 ×1.0, EAM RCR', 'cifar10', -0.38)
+    """
+
+    title: str
+    data: str
+    accuracy: float
+    baseline: float
+    images: int
+
+
+def differences() -> list[Difference]:
+    """All printed differences of the EAM paper between a row and its baseline, each pair of networks once.
+
+    Example:
+        >>> len(differences())
+        81
+    """
+    plan, found = training_runs.plan("full"), {}
+    for table in (table for table in TABLES.values() if table.paper == EAM):
+        for row in (row for row in table.rows if row.baseline):
+            baseline = table.row(row.baseline)
+            pair = plan.unit(row, 0), plan.unit(baseline, 0)
+            for data in (data for data in row.printed if data in baseline.printed):
+                figures = row.printed[data], baseline.printed[data]
+                found.setdefault((pair, data), Difference(row.title, data, *figures, SIZES[data][1]))
+    return list(found.values())
 
 
 def heterogeneity(accuracies: Sequence[float], images: int, rho: float = 0.0) -> float:

@@ -29,12 +29,12 @@ def beside(figure):
 
 def test_the_forest_shows_every_contrast():
     other = CONTRAST | {"data": "CIFAR-10", "mean": -0.1, "low": -0.41, "high": 0.21, "p_adjusted": 0.0004}
-    other |= {"verdict": "bounded", "printed": -0.38, "margin": 0.5, "n": 1}
+    other |= {"verdict": "bounded", "printed": -0.38, "margin": 0.5, "n": 4}
     figure = forest([CONTRAST, other])
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "RCR − DyNet\nCIFAR-100, 8 pairs",
-        "RCR − DyNet\nCIFAR-10, 1 pair",
+        "RCR − DyNet\nCIFAR-10, 4 pairs",
     ]
     assert [x for x, _ in lines(ax, "o")] == [[0.31]] and [x for x, _ in lines(ax, "s")] == [[-0.1]]
     assert [x for x, _ in lines(ax, "D")] == [[0.07], [-0.38]]
@@ -58,7 +58,7 @@ def test_what_was_not_run_has_a_line_of_dashes():
     single = CONTRAST | {"n": 1, "low": None, "high": None, "p_adjusted": None, "verdict": "not tested"}
     figure = forest([single | {"improvement": {"probability": 1.0, "low": None, "high": None}}])
     assert [x for x, _ in lines(figure.axes[0], "x")] == [[0.31]]
-    assert beside(figure) == [["1.00", "–", "not tested"]]
+    assert beside(figure) == [["–", "–", "not tested"]], "one pair of runs is no frequency"
 
 
 def test_an_interval_that_says_nothing_does_not_set_the_scale():

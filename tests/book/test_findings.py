@@ -10,6 +10,7 @@ import torch
 
 from eamlib.book.findings import findings, markdown, save
 from eamlib.papers import plans
+from eamlib.papers.accuracy import TABLES
 from eamlib.papers.records import pack
 from eamlib.papers.training_runs import Unit
 
@@ -93,6 +94,8 @@ def test_one_pair_of_runs_has_no_probability(results):
     lines = [[cell.strip() for cell in line.split("|")] for line in markdown(findings(plan, results)).splitlines()]
     [line] = [line for line in lines if line[1:3] == ["DyNet – static", "CIFAR-100"]]
     assert line[3:5] == ["not tested", "1"] and line[6:-1] == ["–"] * 5
+    [gate] = [line for line in lines if line[1:2] == ["CIFAR-100"] and line[3:4] == ["1 of 2"]]
+    assert gate[2] == "open"
 
 
 def test_attentions_are_not_compared_where_the_gate_was_not_passed(results):
@@ -155,3 +158,37 @@ def test_without_a_record_everything_is_still_to_come(tmp_path):
     found = findings(plans.read(PLAN), tmp_path)
     assert all(contrast["verdict"] == "not tested" for contrast in found["contrasts"]) and not found["ablation"]
     assert "0 of 30" in markdown(found)
+
+
+def last_accuracies(row):
+    """Of the records themselves, by seed."""
+    conv = TABLES["attention"].row(row).conv
+    files = sorted((PLAN.parents[1] / "cifar100").glob(f"mobilenet_v1-x0.25-{conv}-e20-seed*.json"))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return {run["configuration"]["seed"]: run["history"][-1]["test_accuracy"] for run in found}
+
+
+def test_the_report_that_chapter_11_reads_is_that_of_the_raw_records():
+    """Means, words and gate, without the library's own way to them."""
+    report = json.loads((PLAN.parent / "attention-report" / "report.json").read_text(encoding="utf-8"))
+    of_set = {c["label"]: c for c in report["contrasts"] if c["data"] == "CIFAR-100"}
+    gate = next(gate for gate in report["gate"] if gate["data"] == "cifar100")
+    costs = []
+    for seed in range(2):
+        path = PLAN.parents[1] / "cifar100" / f"mobilenet_v1-x0.25-dynamic-e20-seed{seed}.json"
+        if path.exists():
+            tests = json.loads(path.read_text(encoding="utf-8"))["exchange"]
+            [mean] = [one for one in tests if one["attention"] == "mean" and one["recalibrated"]]
+            costs.append(100 * (mean["lost"] - mean["gained"]) / mean["images"])
+    assert gate["seeds"] == len(costs) and gate["cost"] == pytest.approx(np.mean(costs), abs=1e-5)
+    assert gate["passed"] == (np.mean(costs) >= 0.5 if len(costs) == 2 else None)
+    for contrast in plans.read(PLAN).contrasts:
+        first, second = last_accuracies(contrast.first), last_accuracies(contrast.second)
+        differences = [first[seed] - second[seed] for seed in first.keys() & second.keys()]
+        ours = of_set[contrast.name]
+        assert ours["n"] == len(differences)
+        assert ours["mean"] == (pytest.approx(np.mean(differences), abs=1e-5) if differences else None)
+        if len(differences) < 3 or (contrast.of_attentions and gate["passed"] is not True):
+            assert ours["verdict"] == "not tested"
+        else:
+            assert (ours["verdict"] == "settled") == (min(ours["p_adjusted"], ours["p_same_adjusted"]) < 0.05)

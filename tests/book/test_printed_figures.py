@@ -8,8 +8,9 @@ pytest.importorskip("scipy")
 
 from scipy import stats
 
-from eamlib.book.printed_figures import heterogeneity, unanimity
+from eamlib.book.printed_figures import differences, heterogeneity, unanimity
 from eamlib.papers.accuracy import TABLES
+from eamlib.papers.statistics import holm
 
 IMAGES = {"cifar10": 10_000, "cifar100": 10_000, "imagenet100": 5_000}
 # MobileNetV1 in four widths, MobileNetV2, MobileNetV3-small and -large.
@@ -103,3 +104,32 @@ def test_two_names_are_a_sign_test():
     found = unanimity([[[71.0, 70.0]] * 7], range(7))
     assert found.by_cell == found.by_family == pytest.approx(stats.binomtest(7, 7).pvalue)
     assert unanimity([[[71.0, 70.0], [70.0, 70.0]]], "ab").unanimous == 0, "a tie is no vote"
+
+
+def test_the_printed_differences_are_counted_once_each():
+    """The ablations' copies of DyNet, RCR and CGR are one network each."""
+    found = differences()
+    assert len(found) == 81 and {d.images for d in found} == {10_000, 5_000}
+    points = {(d.title, d.data): round(d.accuracy - d.baseline, 2) for d in found}
+    assert points["MobileNetV1 ×1.0, EAM RCR", "imagenet100"] == 0.43
+    assert points["MobileNetV2 ×1.0, EAM RCR", "imagenet100"] == 0.56
+    assert ("EAM, 4 channels", "cifar10") not in points and points["EAM, 8 channels", "cifar10"] == 0.08
+
+
+@pytest.mark.parametrize(("rho", "alone", "after_holm"), [(0, 0, 0), (0.5, 4, 0), (0.62, 6, 0), (0.9, 25, 9)])
+def test_how_many_printed_differences_stand_out(rho, alone, after_holm):
+    z = []
+    for d in differences():
+        v, w = (q * (100 - q) for q in (d.accuracy, d.baseline))
+        z.append(abs(d.accuracy - d.baseline) / math.sqrt((v + w - 2 * rho * math.sqrt(v * w)) / d.images))
+    assert sum(value > 1.96 for value in z) == alone
+    assert sum(p < 0.05 for p in holm([2 * stats.norm.sf(value) for value in z])) == after_holm
+
+
+def test_one_column_of_nine_does_not_survive_alone():
+    tests = []
+    for i, j in ((1, 0), (2, 0), (2, 1)):
+        for data in printed():
+            signs = [row[i] > row[j] for row in data]
+            tests.append(stats.binomtest(sum(signs), len(signs)).pvalue)
+    assert sum(p == pytest.approx(1 / 64) for p in tests) == 3 and min(holm(tests)) == pytest.approx(9 / 64)

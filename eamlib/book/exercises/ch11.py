@@ -81,6 +81,40 @@ QUIZZES = {
             mistakes={_NETWORKS - 1: "1/512 is the one-sided p-value of nine, and the two-sided one is 2/512."},
         ),
     ],
+    "11.6": [
+        choice(
+            "One seed each: RCR is 2.2 points above DyNet, and McNemar's p is below 0.001.",
+            ("not tested", "These two networks differ. Of the methods one seed says nothing."),
+            {
+                "settled": "McNemar's test is of two networks. What would the next seed give?",
+                "bounded": "An interval over seeds needs seeds.",
+            },
+        ),
+        choice(
+            "Six seeds, the gate is passed: RCR − DyNet is +0.04, 95 % interval −0.08 to +0.16.",
+            ("settled", "Not told from none, but shown to be smaller than a quarter of a point."),
+            {
+                "bounded": "The interval reaches zero. Does it also reach the margin?",
+                "not tested": "Six seeds of both rows, on data that passed the gate: what is missing?",
+            },
+        ),
+        choice(
+            "Six seeds, the gate is passed: CGR − DyNet is +0.20, 95 % interval −0.10 to +0.50.",
+            ("bounded", "It reaches from below zero beyond the margin: the interval is the answer."),
+            {
+                "settled": "Zero lies in the interval, and so does 0.25.",
+                "not tested": "It was tested, and the answer is an interval.",
+            },
+        ),
+        choice(
+            "Six seeds on data where the mean attention costs DyNet 0.2 points: RCR − DyNet is −1.0, −1.2 to −0.8.",
+            ("not tested", "The data failed the gate, so that attentions are not compared there."),
+            {
+                "settled": "Told from none it is. But which rule comes first?",
+                "bounded": "Neither margin nor zero is the matter here. What does the exchange cost?",
+            },
+        ),
+    ],
 }
 
 

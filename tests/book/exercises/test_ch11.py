@@ -3,12 +3,16 @@ import math
 
 import numpy as np
 import pytest
+from conftest import NOTEBOOKS
+from exercises import exercises
 
 pytest.importorskip("scipy")
 
 from scipy import stats
 
+from eamlib.book.claims import MARGIN, conclude
 from eamlib.book.exercises import CHECKS, QUIZZES, check
+from eamlib.papers.statistics import Paired
 
 
 def mcnemar(a, b, alternative="two-sided"):
@@ -107,3 +111,30 @@ def test_the_numbers_of_the_second_quiz():
     assert 2 * difference.std() == pytest.approx(0.01, rel=0.02)
     assert bar == pytest.approx(stats.false_discovery_control([0.05] * 25).min() / 25)
     assert stats.binomtest(networks, networks).pvalue < bar < stats.binomtest(networks - 1, networks - 1).pvalue
+
+
+def test_the_words_of_the_last_quiz_are_the_plans():
+    cases = [(1, 2.2, None, True), (6, 0.04, 0.12, True), (6, 0.2, 0.3, True), (6, -1.0, 0.2, False)]
+    for question, (n, mean, half, passed) in zip(QUIZZES["11.6"], cases, strict=True):
+        p = p_same = None
+        if half is not None:
+            error = half / stats.t.ppf(0.975, n - 1)
+            p, p_same = 2 * stats.t.sf(abs(mean) / error, n - 1), stats.t.sf((MARGIN - abs(mean)) / error, n - 1)
+        [right] = [answer["answer"] for answer in question["answers"] if answer.get("correct")]
+        assert conclude(Paired(n, mean, p=p), p, p_same, passed=passed) == right
+
+
+def test_the_reasons_of_the_design_exercise_have_right_numbers():
+    """The rubric for reasons asks for what binds, a number, an alternative's number, and other data."""
+    [page] = [path for path in NOTEBOOKS if path.name.startswith("11_3")]
+    [exercise] = [exercise for exercise in exercises(page) if exercise.id == "11.5"]
+    pilot = [0.6, -0.2, 0.5, -0.3]
+    halved = [0.15 + (d - 0.15) / 2 for d in pilot]
+    for said, n in {
+        "and it takes {} seeds": seeds(pilot, 0.3),
+        "a margin of 0.5 would take {} seeds": seeds(pilot, 0.5),
+        "a margin of 0.25 would take {}.": seeds(pilot, 0.25),
+        "around a mean of zero would take {} seeds": seeds([d - 0.15 for d in pilot], 0.3),
+        "{} seeds are enough at 0.3": seeds(halved, 0.3),
+    }.items():
+        assert said.format(n) in exercise.text

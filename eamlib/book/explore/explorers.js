@@ -90,7 +90,7 @@
 
   // The share of channels with a duplicate, against the layers: a line for each network.
   const curve = (layers, here, t) => {
-    const left = 34, right = 312, top = 8, bottom = 132;
+    const left = 42, right = 312, top = 8, bottom = 132;
     const x = (place) => layers.length > 1 ? left + 8 + (place * (right - left - 16)) / (layers.length - 1) : (left + right) / 2;
     const y = (share) => bottom - share * (bottom - top);
     const text = (content, attributes) => drawing("text", attributes, content);
@@ -177,7 +177,7 @@
     const output = element("output");
     const summary = element("p", { class: "summary", "aria-live": "polite" });
     const neighbours = element("div", { class: "neighbours", "aria-live": "polite" });
-    const byLayer = element("section"), pair = element("section", { class: "pair", "aria-live": "polite" });
+    const byLayer = element("div"), pair = element("div", { class: "pair", "aria-live": "polite" });
     const remove = element("button", { type: "button" }, "Remove this channel");
     const lost = element("p", { class: "lost", "aria-live": "polite" });
 
@@ -289,9 +289,9 @@
         element("section", {},
           element("p", {}, `The ${count} channels, ${height} × ${width} pixels each. Choose one: `,
             "◆ marks it, numbers and dashed frames its duplicates, dotted frames those that have another."),
-          box),
-        element("section", {}, ...(data.removal ? [remove, lost] : []), neighbours)),
-      element("div", { class: "sides" }, byLayer, pair),
+          box,
+          byLayer),
+        element("section", {}, ...(data.removal ? [remove, lost] : []), neighbours, pair)),
       element("p", { class: "note" },
         `r is Pearson's, over ${means ? "the maps' means" : "every pixel"} of ${one(data.statistics.images, "image")}. `,
         "Each map is drawn in its own range, from dark (least) to bright (largest)."),

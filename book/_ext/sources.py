@@ -13,13 +13,16 @@ from pathlib import Path
 import torch
 from bs4 import BeautifulSoup
 
-from eamlib import create_model, data
+from eamlib import create_model, data, list_models
 from eamlib._budget import BUDGETS
+from eamlib.book import partners
 from eamlib.book import redundancy_records as measured
+from eamlib.book.exercises import CHECKS, QUIZZES
 from eamlib.papers import accuracy as accuracies
 from eamlib.papers import dynet, eam, records, training_runs
 
-RESULTS = Path(__file__).parents[2] / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS, NOTEBOOKS = ROOT / "results", ROOT / "notebooks"
 KINDS: dict[str, str] = {}
 NAMES: dict[str, object] = {"pi": math.pi, "e": math.e}
 
@@ -115,6 +118,43 @@ def premise(network, select, channels, size, first=0.0):
     wanted = [r for r in rows if (r["select"], r["n"], r["p"]) == (select, channels, size)]
     values = [r["mean_r2"] for r in wanted if r["depth"] > first * deepest]
     return sum(values) / len(values)
+
+
+@source("recorded")
+def exchanged(run, attention):
+    """The recorded accuracy (%) of a run with its "own" attention, or the "mean" or "another" image's, recalibrated."""
+    [row] = (r for r in record(f"{run}.json")["exchange"] if r["recalibrated"] and r["attention"] == attention)
+    return 100 * row["right"] / row["images"]
+
+
+@source("library")
+def partnered(layer, view="pixels"):
+    """The share (%) of the channels of a layer that have a partner, in the figure of the landing page."""
+    return 100 * partners.partnered(view)[layer]
+
+
+@source("library")
+def chapters():
+    """How many chapters there are."""
+    return len({path.relative_to(NOTEBOOKS).parts[0][:2] for path in NOTEBOOKS.rglob("*.ipynb")})
+
+
+@source("library")
+def pages():
+    """How many pages the chapters have."""
+    return len(list(NOTEBOOKS.rglob("*.ipynb")))
+
+
+@source("library")
+def exercises():
+    """How many exercises the chapters have."""
+    return len(CHECKS | QUIZZES)
+
+
+@source("library")
+def networks():
+    """How many architectures the library builds by name."""
+    return len(list_models())
 
 
 @source("library")

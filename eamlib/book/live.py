@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eamlib.analysis.fold import fold_batch_norm
+from eamlib.analysis.names import CONVOLUTIONS, layer_names
 from eamlib.analysis.watch import outputs_of
 from eamlib.book import weights
 from eamlib.data import sample
@@ -105,10 +106,8 @@ def packed_images() -> str:
 
 def _convolutions(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The layers by the names that the page shows."""
-    found = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | DynamicConv2d)]
-    names = ["the first layer"]
-    names += [f"block {i // 2 + 1}, {'pointwise' if i % 2 else 'depthwise'}" for i in range(len(found) - 1)]
-    return list(zip(names, found, strict=True))
+    names = layer_names(model)
+    return [(names[path], layer) for path, layer in model.named_modules() if isinstance(layer, CONVOLUTIONS)]
 
 
 def _described(name: str, layer: nn.Module) -> dict:

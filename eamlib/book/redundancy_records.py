@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import integer_within
+from eamlib.analysis.names import CONVOLUTIONS
 from eamlib.analysis.watch import evaluating, watch
 from eamlib.book.networks import Network
 from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
 from eamlib.redundancy import STRENGTHS, ChannelStatistics, Reading, kernels, premise
 from eamlib.redundancy import measure as measure_channels
-from eamlib.redundancy.measure import CONVOLUTIONS
 from eamlib.training.loop import evaluate
 
 __all__ = ["TABLES", "lines", "measure", "packed", "published", "unpacked"]

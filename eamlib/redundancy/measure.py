@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from eamlib._checks import one_of
+from eamlib.analysis.names import CONVOLUTIONS
 from eamlib.analysis.watch import Batch, evaluating, predictions, watch
-from eamlib.layers.dynamic import DynamicConv2d
-from eamlib.layers.dynet import DyNetConv2d
 from eamlib.redundancy.statistics import CONSTANT, ChannelStatistics
 
 Layers = Sequence[str] | type[nn.Module] | Sequence[type[nn.Module]]
-CONVOLUTIONS = (nn.Conv2d, DynamicConv2d, DyNetConv2d)
 
 
 def means(maps: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ from functools import cache
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
+import landing
 import pytest
 from bs4 import BeautifulSoup
 from conftest import ADDRESS, HTML, NOTEBOOKS, ROOT, page_of, toc_pages
 from pybtex.database import parse_file
 
 from eamlib.book.steps import lineage_steps
+from eamlib.papers import records
 
 REFERENCES = parse_file(ROOT / "book" / "references.bib").entries
 each_page = pytest.mark.parametrize("page", toc_pages())
@@ -85,6 +87,36 @@ def test_landing_page_shows_the_costs_that_the_library_counts(html):
         assert shown == [f"{cost.parameters / 1e3:.0f} k parameters", f"{cost.flops / 1e6:.1f} M FLOPs"]
     shares = [float(bar["style"].removeprefix("--share: ")) for step in steps for bar in step.select(".parameters")]
     assert max(shares) == 1 and shares.index(1) == 4
+
+
+def test_landing_page_has_a_card_for_every_chapter(html):
+    cards = soup(html / "book" / "index.html").select(".chapters .sd-card")
+    chapters = list(dict.fromkeys(re.match(r"notebooks/\d\d", page)[0] for page in toc_pages() if "notebooks/" in page))
+    assert len(cards) == len(chapters) == 13
+    for card, chapter in zip(cards, chapters, strict=True):
+        assert card.a["href"].startswith(f"../{chapter}_") and card.a.text.strip()
+
+
+def test_landing_page_shows_what_was_recorded(html):
+    page = soup(html / "book" / "index.html")
+    record = records.read(ROOT / "results" / "cifar100" / "mobilenet_v1-x0.25-eam-rcr-e20-seed0.json")
+    right = {row["attention"]: row["right"] for row in record["exchange"] if row["recalibrated"]}
+    shown = [[bar.text for bar in bars.select(".bar")] for bars in page.select(".shares")]
+    assert shown[0] == [f"{100 * right[attention] / 10_000:.1f} %" for attention in ("own", "mean", "another")]
+    assert len(shown[1]) == 3 and all(re.fullmatch(r"\d+ ms", text) for text in shown[1])
+    assert len(page.select(".partners circle.means")) == 14
+
+
+def test_landing_page_asks_plays_and_leads_to_chapter_01_first(html):
+    """In this order, and no address that nobody has published yet."""
+    article = soup(html / "book" / "index.html").find("article")
+    text = str(article)
+    begin = article.select_one("a.begin")
+    assert article.h1.text.startswith("Should a network look at everything?")
+    assert begin["href"].startswith("../notebooks/01_")
+    assert text.index("<h1") < text.index('class="live') < text.index('href="' + begin["href"]) < text.index("<h2")
+    published = tuple(ADDRESS.split("/")[-2:]) != landing.PLACEHOLDER
+    assert bool(re.search(r"colab\.research|git\+https", text)) == published
 
 
 @each_page

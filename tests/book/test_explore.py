@@ -21,18 +21,18 @@ from eamlib.book import explore, weights
 from eamlib.book.explore.controls import Choice, Number
 from eamlib.book.explore.duplicates import in_ten_thousandths
 from eamlib.book.explore.explorer import LIMIT, Explorer
-from eamlib.book.explore.formulas import CONSTANTS, ROWS, rows
+from eamlib.book.explore.formulas import CONSTANTS, PRESETS, ROWS, rows
 from eamlib.book.explore.maps import Watched
 from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention
-from eamlib.redundancy import Reading, measure, premise
+from eamlib.redundancy import Reading, measure, premise, without
 from eamlib.training import normalize
 
 
 class Tiny(nn.Sequential):
     """Two dynamic convolutions of 8 channels, with a channel that is dead."""
 
-    def __init__(self):
-        torch.manual_seed(0)
+    def __init__(self, seed=0):
+        torch.manual_seed(seed)
         super().__init__(
             nn.Conv2d(3, 8, 3, padding=1),
             nn.ReLU(),
@@ -49,9 +49,27 @@ def images():
     return torch.randn(12, 3, 10, 12, generator=torch.Generator().manual_seed(0))
 
 
+class Classifier(Tiny):
+    """It answers a class, the larger of the two last maps."""
+
+    def __init__(self, seed=0):
+        super().__init__(seed)
+        self.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+
+
+LABELS = torch.tensor([0, 1] * 6)
+
+
+def some_channels(images):
+    layers = {"first": "1", "second": "3"}
+    return explore.channels(
+        Classifier(), images, layers, untrained=Classifier(1), labels=LABELS, shown=(0, 2), names=["<b>"] * 12
+    )
+
+
 @pytest.fixture(scope="module")
 def channels(images):
-    return explore.channels(Tiny(), images, {"first": "1", "second": "3"}, names=["<b>"] * 12)
+    return some_channels(images)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +131,7 @@ def test_the_first_state_is_where_the_controls_stand(eam, pages):
 @pytest.mark.parametrize("name", ["channels", "eam"])
 def test_a_rebuilt_fragment_is_the_same(name, pages, images):
     again = {
-        "channels": lambda: explore.channels(Tiny(), images, {"first": "1", "second": "3"}, names=["<b>"] * 12),
+        "channels": lambda: some_channels(images),
         "eam": lambda: explore.eam(Tiny(), images, ["2"], shown=(0, 5)),
     }
     assert again[name]().html() == pages[name]
@@ -123,6 +141,7 @@ def test_a_fragment_holds_all_it_needs_and_no_more(pages):
     for name, page in pages.items():
         assert page.startswith(f'<div class="explorer" data-explorer="{name}"')
         assert page.count("<script") == page.count("</script>") == 2
+        page = page.replace('"http://www.w3.org/2000/svg"', "")  # a name, which nothing asks for
         assert not re.search(r"""\s(src|href|id|on\w+)=["']|https?://|@import|url\(""", page)
         assert "<b>" not in page  # of the names of images: only the script makes text of them
 
@@ -130,13 +149,17 @@ def test_a_fragment_holds_all_it_needs_and_no_more(pages):
 def test_sizes_with_the_trained_networks():
     garments = data.sample()
     x = normalize(garments.images, *weights.PIXEL_STATISTICS["fashion_mnist"])
-    layers = ["features.0.2", "features.2.1.2", "features.4.1.2", "features.8.1.2", "features.13.1.2"]
+    layers = [f"features.{block}.1.2" for block in (1, 2, 4, 8)]
     static = weights.load("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0")
     dynamic = weights.load("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0")
+    fresh = eamlib.create_model("mobilenet_v1", num_classes=10, width_mult=0.25, stem_stride=1)
     # How many images are measured does not change the size, and few take a tenth of the time.
-    explore.channels(static, x[:20], layers).html()
+    explorer = explore.channels(static, x[:60], layers, untrained=fresh)
+    assert len(explorer.html()) > LIMIT / 2
+    assert list(explorer.controls[1].options)[:2] == ["block 1, pointwise", "block 2, pointwise"]
+    assert [row["layer"] for row in explorer.data()["curve"]] == [f"block {b}, pointwise" for b in range(1, 14)]
     explore.eam(dynamic, x[:20], ["features.3.0.0", "features.13.0.0"]).html()  # either raises where it is too large
-    assert len(explore.cost().html().encode()) < LIMIT / 10
+    assert len(explore.cost().html().encode()) < LIMIT / 8
 
 
 def test_too_much_for_a_page_is_said_and_still_lives(images):
@@ -148,29 +171,84 @@ def test_too_much_for_a_page_is_said_and_still_lives(images):
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_correlations_are_those_of_measure(channels, images):
-    found = measure(Tiny(), [images], ["1"])["1"]
-    statistics = channels.data(layer="1")["statistics"]
+@pytest.mark.parametrize("network", ["trained", "untrained"])
+@pytest.mark.parametrize("view", ["pixels", "means"])
+def test_correlations_are_those_of_measure(channels, images, view, network):
+    model = Classifier(network == "untrained")
+    found = measure(model, [images], ["1"], view=view)["1"]
+    statistics = channels.data(layer="1", view=view, network=network)["statistics"]
     r = np.frombuffer(base64.b64decode(statistics["r"]), np.int16) / 10_000
     expected = found.correlation.numpy()[np.triu_indices(8, 1)]
     assert np.abs(r - expected).max() <= 1e-4 and (np.abs(r) <= np.abs(expected)).all()
-    assert statistics["dead"] == [3] == found.dead.nonzero().flatten().tolist()
+    assert statistics["dead"] == found.dead.nonzero().flatten().tolist() and 3 in statistics["dead"]
     assert statistics["images"] == 12
 
 
-@pytest.mark.parametrize("hundredths", range(50, 101))
-def test_rounded_correlations_count_as_the_exact_ones(hundredths):
-    t = hundredths / 100
-    near = torch.tensor([np.nextafter(t, 0), t, np.nextafter(t, 2), 0.0, 1.0]).clamp(max=1)
-    r = torch.eye(6, dtype=torch.float64)
-    r[0, 1:] = near * torch.tensor([1, -1, 1, -1, 1])
-    r = r.triu() + r.triu(1).T
-    assert (in_ten_thousandths(r).abs() >= 100 * hundredths)[:5].tolist() == (near >= t).tolist()
+def test_the_curve_has_every_live_channels_nearest(channels, images):
+    first, second = channels.data(view="means")["curve"]
+    assert [first["layer"], second["layer"]] == ["first", "second"]
+    for network, packed in second["nearest"].items():
+        r = measure(Classifier(network == "untrained"), [images], ["3"], view="means")["3"].correlation.abs().numpy()
+        live = r.any(1)
+        np.fill_diagonal(r, 0)
+        near = np.frombuffer(base64.b64decode(packed), np.int16) / 10_000
+        assert near == pytest.approx(r.max(1)[live], abs=1e-4)
+
+
+class Repeating(nn.Module):
+    def forward(self, maps):
+        return torch.cat([maps, 2 * maps], 1)
+
+
+@pytest.mark.parametrize(("repeating", "opened"), [(0, None), (1, "5"), (2, "8")])
+def test_it_opens_where_channels_repeat_each_other_and_not_at_the_first_layer(repeating, opened):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3))
+    for number in range(3):
+        widened = (nn.Conv2d(8, 8, 3), Repeating()) if number == repeating else (nn.Conv2d(8, 16, 3), nn.Identity())
+        model.extend([*widened, nn.Conv2d(16, 8, 1)])
+    explorer = explore.channels(model, torch.randn(6, 3, 16, 16), ["2", "5", "8"])
+    near = np.frombuffer(base64.b64decode(explorer.data()["curve"][repeating]["nearest"]["trained"]), np.int16)
+    assert near.min() >= 9_999
+    [layer] = (control for control in explorer.controls if control.name == "layer")
+    assert layer.start == opened or (opened is None and layer.start != "2")
+
+
+def test_a_layers_means_are_dots(channels, images):
+    dots = planes(channels.data(layer="1", network="trained")["dots"])[:, 0]
+    model = Classifier()
+    means = outputs_of(model, [images], {"1": model[1]})["1"].mean((2, 3)).numpy().T
+    low, high = means.min(1, keepdims=True), means.max(1, keepdims=True)
+    expected = np.round((means - low) / np.where(high > low, high - low, 1) * 255)
+    assert np.abs(dots - expected).max() <= 1
+
+
+def test_a_removed_channel_costs_what_the_network_says(channels, images):
+    model = Classifier()
+    found = channels.data(layer="3")["removal"]
+    statistics = measure(model, [images], ["3"])
+
+    @torch.no_grad()
+    def right(**removed):
+        with without(model, removed, statistics):
+            return int((model(images).argmax(1) == LABELS).sum())
+
+    assert found["images"] == 12 and found["right"] == right()
+    assert found["without"] == [right(**{"3": [channel]}) for channel in range(8)]
+    assert "removal" not in explore.channels(Tiny(), images, ["1"]).data()
+
+
+def test_rounded_correlations_count_as_the_exact_ones():
+    for hundredths in range(50, 101):
+        t = hundredths / 100
+        near = torch.tensor([np.nextafter(t, 0), t, np.nextafter(t, 2), 0.0, 1.0], dtype=torch.float64).clamp(max=1)
+        rounded = in_ten_thousandths(near * torch.tensor([1, -1, 1, -1, 1]))
+        assert (rounded.abs() >= 100 * hundredths).tolist() == (near >= t).tolist()
 
 
 def test_maps_are_drawn_in_their_own_range(channels, images):
     drawn = planes(channels.data(image=2, layer="1")["drawn"])
-    model = Tiny()
+    model = Classifier()
     maps = outputs_of(model, [images[2:3]], {"1": model[1]})["1"][0].numpy()
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     expected = np.round((maps - low) / np.where(high > low, high - low, 1) * 255)
@@ -246,7 +324,7 @@ def test_readings_that_are_not_there_say_why(eam):
 
 
 def controls_of(explorer):
-    controls, frame = explorer.widget().children
+    *_, controls, frame = explorer.widget().children
     return {control.description: control for control in controls.children}, frame
 
 
@@ -281,12 +359,57 @@ def test_the_live_form_has_more(eam, channels):
 
 def test_the_live_cost_is_computed_in_python():
     controls, frame = controls_of(explore.cost())
-    assert isinstance(controls["g, groups"], ipywidgets.BoundedIntText)
+    assert isinstance(controls["g, groups"], ipywidgets.IntSlider)
     controls["g, groups"].value = 128
     assert of_frame(frame.value)["data"]["rows"][0]["parameters"] == 9 * 128
     controls["g, groups"].value = 3
     messages = [row.get("message") for row in of_frame(frame.value)["data"]["rows"]]
     assert messages[0] == "g = 3 groups do not divide the 128 input channels." and messages[1] is None
+
+
+def test_presets_set_the_live_controls_and_follow_them():
+    presets, controls, frame = explore.cost().widget().children
+    presets.value = "MobileNetV1, last pointwise"
+    assert of_frame(frame.value)["state"]["C"] == 1024 and of_frame(frame.value)["state"]["k"] == 1
+    [rows_slider] = (control for control in controls.children if control.description == "H, rows")
+    rows_slider.value = 8
+    assert presets.value == ""
+    rows_slider.value = 7
+    assert presets.value == "MobileNetV1, last pointwise"
+
+
+def test_a_control_with_one_option_is_none(images):
+    controls, _ = explore.channels(Tiny(), images, ["1"]).widget().children
+    assert [control.description for control in controls.children] == ["Image", "Layer", "Compared by"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_a_layer_of_its_network(preset):
+    """By its sizes, with the output's height and width."""
+    name, layer = preset.split(", ")
+    wanted = PRESETS[preset]
+    names = {"ResNet18": "resnet18", "ResNet50": "resnet50", "MobileNetV1": "mobilenet_v1"}
+    if name in names:
+        model = eamlib.create_model(names[name])
+    else:
+        model = pytest.importorskip("torchvision").models.convnext_tiny()
+    seen = []
+
+    def note(name, inputs, output):
+        module = model.get_submodule(name)
+        seen.append((module.in_channels, module.out_channels, module.kernel_size[0], module.groups, *output.shape[2:]))
+        return torch.zeros(1)
+
+    outputs_of(model, [torch.zeros(1, 3, 224, 224)], nn.Conv2d, note)
+    assert tuple(wanted[size] for size in ("C", "O", "k", "g", "H", "W")) in seen
+    assert ("depthwise" in layer) == (wanted["g"] > 1) and ("pointwise" in layer) == (wanted["k"] == 1)
+
+
+@pytest.mark.parametrize("control", explore.cost().controls, ids=lambda control: control.name)
+def test_sliders_stop_at_sizes_that_are_allowed(control):
+    assert list(control.stops) == sorted(set(control.stops)) and control.start in control.stops
+    assert [control.check(stop) for stop in control.stops] == list(control.stops)
+    assert {values[control.name] for values in PRESETS.values() if control.name in values} <= set(control.stops)
 
 
 def test_a_notebook_gets_both_forms(channels, pages):
@@ -353,6 +476,8 @@ def bad(call, message, **changes):
         bad("channels", "shown = 12 must be an integer from 0 to 11", shown=[12]),
         bad("channels", "shown is empty", shown=[]),
         bad("channels", "names has 1 texts for 12 images", names=["a"]),
+        bad("channels", r"labels has shape \[3\]; allowed is \[12\]", labels=torch.zeros(3)),
+        bad("channels", "untrained has other layers than model", untrained=nn.Sequential(*map(nn.ReLU, range(3)))),
         bad("eam", "layers: '1' is a ReLU; allowed is a DynamicConv2d", layers=["1"]),
         bad("eam", "images holds 7; at least 8 are needed", images=torch.zeros(7, 3, 8, 8)),
     ],
@@ -377,7 +502,7 @@ def test_an_explorer_of_your_own():
     mine = Explorer(
         "cost",
         "Squares",
-        (Choice("n", "n", {"two": 2, "three": 3}), Number("m", "m", 1)),
+        (Choice("n", "n", {"two": 2, "three": 3}), Number("m", "m", 1, (1, 2))),
         {"square": lambda n: n**2, "sum": lambda n, m: n + m},
     )
     assert content(mine.html())["store"] == [4, 9]

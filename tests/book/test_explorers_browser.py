@@ -15,7 +15,7 @@ from torch import nn
 
 import eamlib
 from eamlib.book import explore
-from eamlib.book.explore.formulas import rows
+from eamlib.book.explore.formulas import PRESETS, rows
 from eamlib.layers import DynamicConv2d
 from eamlib.redundancy import measure
 
@@ -37,10 +37,15 @@ FAINT_IN = FAINT.replace('document.querySelector("article, .bd-search-container"
 DRAWN = "return [...arguments[0].querySelectorAll('.drawing canvas')].map(canvas => canvas.toDataURL()).join()"
 
 
+def of_seed(seed):
+    torch.manual_seed(seed)
+    convolutions = nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 12, 3, padding=1), nn.ReLU()
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 @pytest.fixture(scope="module")
 def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 12, 3, padding=1), nn.ReLU())
+    return of_seed(0)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +57,13 @@ def images():
 
 @pytest.fixture(scope="module")
 def made(network, images):
+    with torch.no_grad():
+        labels = network(images).argmax(1)
+    options = {"untrained": of_seed(2), "labels": labels, "shown": (0, 3, 5)}
     torch.manual_seed(1)
     dynamic = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), DynamicConv2d(16, 8, 1), DynamicConv2d(8, 8, 1))
     return {
-        "channels": explore.channels(network, images, ["1", "3"], shown=(0, 3, 5)),
+        "channels": explore.channels(network, images, ["1", "3"], **options),
         "eam": explore.eam(dynamic, images, ["2", "3"]),
         "cost": explore.cost(),
     }
@@ -85,6 +93,19 @@ def control(element, name):
 
 def choose(element, name, place):
     Select(control(element, name)).select_by_index(place)
+
+
+def first_layer(explorer):
+    """The channels of the first layer, which is not where the explorer opens."""
+    element = explorer("channels")
+    choose(element, "layer", 0)
+    return element
+
+
+def exact(element):
+    """The rows of the table of costs, shown."""
+    element.find_element(By.CSS_SELECTOR, ".exact").send_keys(Keys.ENTER)
+    return element.find_elements(By.CSS_SELECTOR, "tr[data-row]")
 
 
 def threshold(element):
@@ -154,13 +175,14 @@ def test_another_image_and_layer_are_drawn(browser, explorer):
     choose(element, "image", 1)
     other = browser.execute_script(DRAWN, element)
     assert other != before
-    choose(element, "layer", 1)
-    assert browser.execute_script(DRAWN, element) not in (before, other)
     assert len(element.find_elements(By.CSS_SELECTOR, ".tile")) == 12
+    choose(element, "layer", 0)
+    assert browser.execute_script(DRAWN, element) not in (before, other)
+    assert len(element.find_elements(By.CSS_SELECTOR, ".tile")) == 24
 
 
 def test_the_threshold_moves_by_the_keyboard_and_counts_as_numpy(explorer, network, images):
-    element = explorer("channels")
+    element = first_layer(explorer)
     r = np.abs(measure(network, [images], ["1"])["1"].correlation.numpy())
     np.fill_diagonal(r, 0)
     slider, seen = threshold(element), set()
@@ -171,13 +193,15 @@ def test_the_threshold_moves_by_the_keyboard_and_counts_as_numpy(explorer, netwo
         above = r >= t / 100
         assert counts(element) == [above.sum() // 2, above.any(1).sum()]
         assert element.find_element(By.CSS_SELECTOR, ".drawing output").text == f"{t / 100:.2f}"
+        shown = element.find_element(By.CSS_SELECTOR, ".key.trained").get_attribute("data-share")  # the curve follows
+        assert float(shown) == pytest.approx(above.any(1).sum() / r.any(1).sum())
         seen.add(tuple(counts(element)))
         slider.send_keys(Keys.ARROW_RIGHT)
     assert len(seen) > 3
 
 
 def test_a_channel_shows_its_nearest_duplicates(browser, explorer, network, images):
-    element = explorer("channels")
+    element = first_layer(explorer)
     correlation = measure(network, [images], ["1"])["1"].correlation.numpy()
     threshold(element).send_keys(Keys.HOME)
     seen = set()
@@ -198,6 +222,53 @@ def test_a_channel_shows_its_nearest_duplicates(browser, explorer, network, imag
         assert marked == {other: str(place + 1) for place, other in enumerate(order)}
         seen.add(tuple(shown))
     assert len(seen) == 3
+
+
+def test_a_comparison_by_means_and_the_untrained_network(explorer, images):
+    element = first_layer(explorer)
+    for network, seed in (("trained", 0), ("untrained", 2)):
+        choose(element, "network", ("trained", "untrained").index(network))
+        for view in ("pixels", "means"):
+            choose(element, "view", ("pixels", "means").index(view))
+            r = np.abs(measure(of_seed(seed), [images], ["1"], view=view)["1"].correlation.numpy())
+            np.fill_diagonal(r, 0)
+            assert counts(element) == [(r >= 0.9).sum() // 2, (r >= 0.9).any(1).sum()]
+            assert ("pixel" in element.find_element(By.CSS_SELECTOR, ".pair .text").text) == (view == "pixels")
+
+
+def test_two_maps_are_drawn_against_each_other(explorer):
+    element = explorer("channels")
+    threshold(element).send_keys(Keys.HOME)
+    items = element.find_elements(By.CSS_SELECTOR, ".neighbours li")
+    assert len(items) > 1
+    seen = set()
+    for item in items[:2]:
+        item.find_element(By.TAG_NAME, "input").send_keys(Keys.SPACE)
+        pair = element.find_element(By.CLASS_NAME, "pair")
+        assert f"Channel {item.get_attribute('data-channel')} against" in pair.text
+        seen.add(pair.find_element(By.CSS_SELECTOR, "path.cloud").get_attribute("d"))
+    assert len(seen) == 2
+
+
+def test_a_channel_is_removed_and_comes_back(browser, explorer, made):
+    element = explorer("channels")
+    removal = made["channels"].data()["removal"]
+    button = element.find_element(By.XPATH, ".//button[normalize-space() = 'Remove this channel']")
+
+    def right():
+        return int(element.find_element(By.CSS_SELECTOR, ".lost strong").get_attribute("data-right"))
+
+    assert right() == removal["right"]
+    button.send_keys(Keys.ENTER)
+    for channel in (0, 7):
+        choose_channel(browser, element, channel)
+        assert right() == removal["without"][channel]
+        assert element.find_element(By.CSS_SELECTOR, ".tile[data-removed] .number").text == str(channel)
+    assert button.get_attribute("aria-pressed") == "true"
+    button.send_keys(Keys.ENTER)
+    assert right() == removal["right"] and not element.find_elements(By.CSS_SELECTOR, "[data-removed]")
+    choose(element, "network", 1)
+    assert not element.find_element(By.CLASS_NAME, "lost").is_displayed()  # what is not trained has nothing to lose
 
 
 def test_the_grid_is_one_tab_stop_and_arrows_move_in_it(browser, explorer):
@@ -228,7 +299,7 @@ def test_two_explorers_on_a_page_leave_each_other_alone(browser, explorer):
 
 def weights_shown(element, kind):
     bars = element.find_elements(By.CSS_SELECTOR, f".bar.{kind}")
-    return [float(bar.find_elements(By.TAG_NAME, "b")[0].text) for bar in bars]
+    return [float(bar.get_attribute("data-weight")) for bar in bars]
 
 
 def test_every_reading_of_eam_is_drawn(browser, explorer, made):
@@ -273,15 +344,52 @@ def test_the_page_computes_what_python_does(explorer, sizes):
     for name, value in sizes.items():
         enter(control(element, name), value)
     start = {c.name: c.start for c in explore.cost().controls}
-    for row, found in zip(element.find_elements(By.CSS_SELECTOR, "tr[data-row]"), rows(**start | sizes), strict=True):
+    for row, found in zip(exact(element), rows(**start | sizes), strict=True):
         cells = row.find_elements(By.CSS_SELECTOR, "td[data-quantity]")
         shown = {cell.get_attribute("data-quantity"): float(cell.get_attribute("data-value")) for cell in cells}
         assert shown == found
         assert f"{found['parameters']:,}" in row.text and f"{found['macs']:,}" in row.text
 
 
+def bars(element, quantity):
+    found = element.find_elements(By.CSS_SELECTOR, f".logbar[data-quantity={quantity}]")
+    return [bar.find_element(By.CSS_SELECTOR, ".track > span").size["width"] for bar in found]
+
+
+def test_a_bar_is_as_long_as_the_logarithm_of_its_number(explorer):
+    element = explorer("cost")
+    for quantity in ("parameters", "macs", "bytes", "intensity"):
+        found = [np.log10(row[quantity]) for row in rows(**{c.name: c.start for c in explore.cost().controls})]
+        low, high = np.ceil(min(found)) - 1, np.ceil(max(found))
+        [track, *_] = element.find_elements(By.CSS_SELECTOR, f".logbar[data-quantity={quantity}] .track")
+        wanted = [(value - low) / (high - low) * (track.size["width"] - 2) for value in found]  # less its border
+        assert bars(element, quantity) == pytest.approx(wanted, abs=1.5)
+
+
+def test_a_slider_moves_the_number_and_the_bars(explorer):
+    element = explorer("cost")
+    slider, before = element.find_element(By.CSS_SELECTOR, "[data-slider=C]"), bars(element, "macs")
+    slider.send_keys(Keys.ARROW_RIGHT)
+    assert control(element, "C").get_attribute("value") == "192" and bars(element, "macs") != before
+    enter(control(element, "C"), 200)
+    assert slider.get_attribute("aria-valuetext") == "200"
+    slider.send_keys(Keys.ARROW_LEFT)
+    assert control(element, "C").get_attribute("value") == "192"
+
+
+def test_a_real_layer_sets_the_numbers_and_a_change_leaves_it(explorer):
+    element = explorer("cost")
+    preset = Select(element.find_element(By.CSS_SELECTOR, ".preset select"))
+    assert preset.first_selected_option.text == "ResNet18, 3 × 3 of stage 2"
+    for name, sizes in PRESETS.items():
+        preset.select_by_visible_text(name)
+        assert {size: int(control(element, size).get_attribute("value")) for size in sizes} == sizes
+    enter(control(element, "H"), 57)
+    assert preset.first_selected_option.text == "your own"
+
+
 def test_the_page_says_what_the_library_counts(explorer):
-    row = explorer("cost").find_element(By.CSS_SELECTOR, "tr[data-row=standard]")
+    row, *_ = exact(explorer("cost"))
     counted = eamlib.cost(nn.Conv2d(128, 128, 3, padding=1, bias=False), (128, 28, 28))
     assert f"{counted.parameters:,}" in row.text and f"{counted.flops:,}" in row.text
 
@@ -289,7 +397,9 @@ def test_the_page_says_what_the_library_counts(explorer):
 def test_contradictions_get_a_message_and_no_number(explorer):
     element = explorer("cost")
     enter(control(element, "g"), 3)
-    first, separable, *_ = element.find_elements(By.CSS_SELECTOR, "tr[data-row]")
+    said = "standard, DyNet (Ding), DyNet (Zhang), EAM: g = 3 groups do not divide the 128 input channels."
+    assert element.find_element(By.CSS_SELECTOR, "[role=status]").text == said
+    first, separable, *_ = exact(element)
     assert "g = 3 groups do not divide the 128 input channels." in first.text
     assert not first.find_elements(By.CSS_SELECTOR, "[data-quantity]")
     assert separable.find_elements(By.CSS_SELECTOR, "[data-quantity]")
@@ -300,7 +410,7 @@ def test_contradictions_get_a_message_and_no_number(explorer):
 
 
 def test_formulas_open_by_the_keyboard(explorer):
-    row = explorer("cost").find_element(By.CSS_SELECTOR, "tr[data-row=EAM]")
+    *_, row = exact(explorer("cost"))
     button = row.find_element(By.TAG_NAME, "button")
     assert button.get_attribute("aria-expanded") == "false"
     button.send_keys(Keys.ENTER)
@@ -363,7 +473,7 @@ def test_channels_in_the_book(browser, site, pages, width):
         picture = browser.execute_script(DRAWN, element)
         choose(element, "image", 1)
         assert browser.execute_script(DRAWN, element) != picture
-        choose(element, "layer", 2)
+        choose(element, "layer", 1)
         slider = threshold(element)
         centre(browser, slider)
         slider.send_keys(Keys.HOME)
@@ -403,9 +513,7 @@ def test_cost_in_the_book(browser, site, pages, width):
         centre(browser, field)
         enter(field, 64)
         start = {c.name: c.start for c in explore.cost().controls}
-        for row, found in zip(
-            element.find_elements(By.CSS_SELECTOR, "tr[data-row]"), rows(**start | {"C": 64}), strict=True
-        ):
+        for row, found in zip(exact(element), rows(**start | {"C": 64}), strict=True):
             assert f"{found['macs']:,}" in row.text and f"{found['bytes']:,}" in row.text
         wanted = eamlib.cost(nn.Conv2d(64, 128, 3, padding=1, bias=False), (64, 28, 28))
         assert f"{wanted.flops:,}" in element.find_element(By.CSS_SELECTOR, "tr[data-row=standard]").text

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import eambook
+import landing
 import nbformat
 import pytest
 import reference
@@ -317,3 +318,29 @@ def test_the_reference_has_every_command():
     commands = re.search(r"\{([\w,]+)\}", reference.help_of(main))[1].split(",")
     page = (ROOT / "book" / "api" / "command_line.md").read_text(encoding="utf-8")
     assert re.findall(r"^## (\w+)\n\n```\{command-help\} (\w+)\n", page, re.MULTILINE) == [(c, c) for c in commands]
+
+
+@pytest.mark.parametrize("index", sorted(ROOT.glob("notebooks/*/index.md")), ids=lambda path: path.parent.name)
+def test_a_chapters_card_says_what_its_index_says(index):
+    text = index.read_text(encoding="utf-8")
+    first, *options, minutes, end = (line for line in landing.card("notebooks/x/index", text) if line)
+    title, *_ = text.splitlines()
+    assert first == f":::{{grid-item-card}} {title.removeprefix('# ')}"
+    assert options[0] == ":link: ../notebooks/x/index" and end == ":::"
+    assert any(option.startswith(":img-top: _static/drawings/") for option in options)
+    assert options[-1].endswith("?") and options[-1] in text
+    rows = [line.split("|")[-2] for line in text.splitlines() if ".ipynb" in line]
+    assert minutes == f"*{len(rows)} pages, {sum(map(int, rows))} minutes*"
+
+
+@pytest.mark.parametrize(
+    ("address", "tags"),
+    [(f"https://github.com/{'/'.join(landing.PLACEHOLDER)}/", []), ("https://github.com/me/fork", ["published"])],
+)
+def test_a_placeholder_is_not_published(address, tags):
+    found = []
+    landing.tell_whether_published(
+        SimpleNamespace(tags=SimpleNamespace(add=found.append)),
+        SimpleNamespace(html_theme_options={"repository_url": address}),
+    )
+    assert found == tags

@@ -22,8 +22,9 @@ class Choice:
     Attributes:
         name: what the parts call it.
         label: what the reader sees.
-        options: text to value, what the static form offers; the first is the start.
+        options: text to value, what the static form offers.
         finer: what the live form offers, where that is more.
+        first: the value at the start; None takes the first option.
         only: another control's name and those of its values for which this control means anything.
 
     Example:
@@ -40,15 +41,21 @@ class Choice:
     label: str
     options: Mapping[str, Value]
     finer: Mapping[str, Value] | None = None
+    first: Value | None = None
     only: tuple[str, tuple[Value, ...]] | None = None
 
     @property
     def start(self) -> Value:
-        return next(iter(self.options.values()))
+        return next(iter(self.options.values())) if self.first is None else self.first
 
     @property
     def live(self) -> Mapping[str, Value]:
         return self.finer or self.options
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is anything to choose; else the control is not shown."""
+        return len(self.live) > 1
 
     def check(self, value: Value) -> Value:
         allowed = self.live.values()
@@ -66,7 +73,8 @@ class Choice:
     def about(self) -> dict[str, Any]:
         """What the script needs to draw the control."""
         texts, values = list(self.options), list(self.options.values())
-        return {"name": self.name, "label": self.label, "texts": texts, "values": values, "only": self.only}
+        about = {"name": self.name, "label": self.label, "texts": texts, "values": values}
+        return about | {"start": values.index(self.start), "only": self.only}
 
     def widget(self):
         need("notebooks", "ipywidgets")
@@ -80,10 +88,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Number:
-    """A control for an integer from ``least`` to ``most``.
+    """A control for an integer from ``least`` to ``most``: a slider that stops at usual ones, and a field for any.
+
+    Attributes:
+        name: what the parts call it.
+        label: what the reader sees.
+        stops: of the slider, rising.
 
     Example:
-        >>> channels = Number("C", "input channels", start=64, most=4096)
+        >>> channels = Number("C", "input channels", start=64, stops=(32, 64, 128))
         >>> channels.check(128)
         128
         >>> channels.check(0)
@@ -95,8 +108,10 @@ class Number:
     name: str
     label: str
     start: int
+    stops: tuple[int, ...]
     least: int = 1
     most: int = 4096
+    varies = True
 
     def check(self, value: Value) -> Value:
         return integer_within(self.name, value, self.least, self.most)
@@ -109,6 +124,6 @@ class Number:
         need("notebooks", "ipywidgets")
         import ipywidgets
 
-        return ipywidgets.BoundedIntText(
+        return ipywidgets.IntSlider(
             value=self.start, min=self.least, max=self.most, description=self.label, continuous_update=False
         )

@@ -35,6 +35,7 @@ class Explorer:
         parts: name to function. Its parameters are names of controls; what it returns is JSON data. A part that reads
             a :class:`Number` cannot be computed for all values in advance: ``explorers.js`` then holds its twin.
         fixed: JSON data that the drawing needs in every state.
+        presets: text to the values that it gives to controls.
         prepare: called once before all states are computed, to do together what is cheaper so.
 
     Example:
@@ -51,6 +52,7 @@ class Explorer:
     controls: tuple[Choice | Number, ...]
     parts: Mapping[str, Callable[..., Any]]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
 
     @property
@@ -84,21 +86,22 @@ class Explorer:
         """
         self.prepare()
         offered = {choice.name: choice.options.values() for choice in self.choices}
-        store: dict[str, int] = {}  # each answer once, and its place
+        places: dict[str, int] = {}  # each answer once, and its place
         parts, sizes = {}, {}
         for name, part in self.parts.items():
             reads = _reads(part)
             if not offered.keys() >= set(reads):
                 continue
-            before = sum(map(len, store))
+            before = sum(map(len, places))
             answers = [
                 _dumps(part(**dict(zip(reads, values, strict=True))))
                 for values in itertools.product(*(offered[control] for control in reads))
             ]
-            parts[name] = {"reads": reads, "index": [store.setdefault(answer, len(store)) for answer in answers]}
-            sizes[name] = sum(map(len, store)) - before
+            parts[name] = {"reads": reads, "index": [places.setdefault(answer, len(places)) for answer in answers]}
+            sizes[name] = sum(map(len, places)) - before
         controls = [control.about() for control in self.controls]
-        fragment = self._fragment(controls=controls, parts=parts, store=[json.loads(answer) for answer in store])
+        store = [json.loads(answer) for answer in places]
+        fragment = self._fragment(controls=controls, presets=dict(self.presets), parts=parts, store=store)
         if (size := len(fragment.encode())) >= LIMIT:
             raise ValueError(
                 f"the static form of this explorer would have {size / 1e3:.0f} kB, most of it "
@@ -112,20 +115,34 @@ class Explorer:
         import ipywidgets
 
         widgets = {control.name: control.widget() for control in self.controls}
+        presets = ipywidgets.Dropdown(options=[("your own", ""), *((text, text) for text in self.presets)], value="")
         frame = ipywidgets.HTML()
 
         def show(_=None) -> None:
             state = {name: widget.value for name, widget in widgets.items()}
             for choice in self.choices:
                 widgets[choice.name].disabled = not choice.means_something(state)
+            presets.value = self.preset(state)
             frame.value = self.frame(**state)
+
+        def choose(change) -> None:
+            for name, value in self.presets.get(change["new"], {}).items():
+                widgets[name].value = value
 
         for widget in widgets.values():
             widget.style.description_width = "initial"
             widget.observe(show, "value")
+        presets.observe(choose, "value")
         show()
         layout = ipywidgets.Layout(flex_flow="row wrap")
-        return ipywidgets.VBox([ipywidgets.Box(list(widgets.values()), layout=layout), frame])
+        offered = [widgets[control.name] for control in self.controls if control.varies]
+        chosen = ipywidgets.Box(offered, layout=layout)
+        return ipywidgets.VBox([*([presets] if self.presets else []), chosen, frame])
+
+    def preset(self, state: Mapping[str, Value]) -> str:
+        """The preset that a state is; "" if it is none."""
+        same = (text for text, values in self.presets.items() if values.items() <= state.items())
+        return next(same, "")
 
     def frame(self, **values: Value) -> str:
         """The drawing of one state, in an ``<iframe>``: an HTML widget runs no script of its own."""

@@ -72,8 +72,32 @@ ROWS = (
 )
 
 
+# The sizes at which a slider stops: those of real networks.
+_CHANNELS = tuple(sorted({part << n for part in (1, 3) for n in range(13) if part << n <= 4096}))
+_SIDES = tuple(sorted({part << n for part in (1, 7) for n in range(11) if part << n <= 1024}))
+_ODD = tuple(range(1, 16, 2))
+_KERNELS = tuple(size for size in _CHANNELS if size <= 64)
+
+
+def _layer(channels: int, out: int, kernel_size: int, side: int, groups: int = 1) -> dict[str, int]:
+    return {"C": channels, "O": out, "k": kernel_size, "g": groups, "H": side, "W": side}
+
+
+# For images of 224 × 224 pixels; H and W are those of the output. A test compares them with the networks.
+PRESETS = {
+    "ResNet18, 3 × 3 of stage 2": _layer(128, 128, 3, 28),
+    "ResNet18, 3 × 3 of stage 4": _layer(512, 512, 3, 7),
+    "ResNet50, pointwise of stage 1": _layer(64, 256, 1, 56),
+    "MobileNetV1, first pointwise": _layer(32, 64, 1, 112),
+    "MobileNetV1, last pointwise": _layer(1024, 1024, 1, 7),
+    "MobileNetV1, last depthwise": _layer(1024, 1024, 3, 7, groups=1024),
+    "ConvNeXt-T, first depthwise 7 × 7": _layer(96, 96, 7, 56, groups=96),
+}
+
+
 def cost() -> Explorer:
-    """Choose the sizes of a convolution; see parameters, MACs, bytes and arithmetic intensity of five kinds of it.
+    """Choose a real layer or your own sizes; see what five kinds of convolution cost: bars on a logarithmic scale of
+    parameters, MACs, bytes and arithmetic intensity, and the exact numbers.
 
     Stride 1, the size kept, no biases in the convolutions. Parameters and MACs are those of :func:`eamlib.cost`; bytes
     are the least that must move, in float32: weights, input and output once each.
@@ -88,17 +112,18 @@ def cost() -> Explorer:
         name="cost",
         title="What a convolution costs",
         controls=(
-            Number("C", "C, input channels", 128),
-            Number("O", "O, output channels", 128),
-            Number("k", "k, kernel size", 3, most=15),
-            Number("g", "g, groups", 1),
-            Number("K", "K, kernels mixed", 4, most=64),
-            Number("g_t", "g_t, kernels per channel (Zhang)", 6, most=64),
-            Number("H", "H, rows", 28, most=1024),
-            Number("W", "W, columns", 28, most=1024),
+            Number("C", "C, input channels", 128, _CHANNELS),
+            Number("O", "O, output channels", 128, _CHANNELS),
+            Number("k", "k, kernel size", 3, _ODD, most=15),
+            Number("g", "g, groups", 1, _CHANNELS),
+            Number("H", "H, rows", 28, _SIDES, most=1024),
+            Number("W", "W, columns", 28, _SIDES, most=1024),
+            Number("K", "K, kernels mixed", 4, _KERNELS, most=64),
+            Number("g_t", "g_t, kernels per channel (Zhang)", 6, _KERNELS, most=64),
         ),
         parts={"rows": rows},
         fixed={"rows": ROWS, "constants": CONSTANTS},
+        presets=PRESETS,
     )
 
 

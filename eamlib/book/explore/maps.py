@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eamlib._checks import integer_within, some_images
+from eamlib.analysis.names import layer_names
 from eamlib.analysis.watch import outputs_of
 from eamlib.book.explore.controls import Choice
 from eamlib.redundancy.measure import pick
@@ -28,13 +30,13 @@ class Watched:
     Args:
         model: in any mode.
         images: ``[N, C, H, W]``, as the model takes them.
-        layers: names, or text to name.
+        layers: names, or text to name; without a text a layer has that of :func:`eamlib.analysis.names.layer_names`.
         shown: indices of the images that a static page offers.
         names: one text per image.
         side: which maps of a layer are meant, its ``"input"`` or its ``"output"``.
 
     Raises:
-        ValueError: as :func:`eamlib.explore.channels`.
+        ValueError: as :func:`eamlib.book.explore.channels`.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class Watched:
             integer_within("shown", index, 0, len(images) - 1)
         self.model, self.images, self.side = model, images, side
         self.shown, self.names = tuple(shown), names
-        self.layers = dict(layers) if isinstance(layers, Mapping) else {name: name for name in pick(model, layers)}
+        self.names_of_layers = layer_names(model)
+        self.layers = dict(layers) if isinstance(layers, Mapping) else self._texts(pick(model, layers))
         chosen = pick(model, list(self.layers.values()))
         # One look at the first image: every layer of these classes that runs and has maps.
         same = {
@@ -88,9 +91,26 @@ class Watched:
 
     def layer_control(self) -> Choice:
         """The static form's layers come first: they may have texts of their own."""
-        mine = set(self.layers.values())
-        rest = {name: name for name in self.shapes if name not in mine}
-        return Choice("layer", "Layer", self.layers, finer=self.layers | rest)
+        return Choice("layer", "Layer", self.layers, finer=self.layers | self._texts(self._others()))
+
+    def _others(self) -> list[str]:
+        return [name for name in self.shapes if name not in self.layers.values()]
+
+    def _texts(self, names: Iterable[str]) -> dict[str, str]:
+        """Text to name; of layers that share a text, with the name."""
+        texts = {name: self.names_of_layers[name] for name in names}
+        often = Counter(texts.values())
+        return {text if often[text] == 1 else f"{text} ({name})": name for name, text in texts.items()}
+
+    def alike(self) -> dict[str, str]:
+        """Text to name of all layers that are of a kind with one of the static form's, wherever they stand."""
+
+        def kind(name: str) -> str:
+            return self.names_of_layers[name].rpartition(", ")[2]
+
+        kinds = {kind(name) for name in self.layers.values()}
+        texts = {name: text for text, name in (self._texts(self._others()) | self.layers).items()}
+        return {texts[name]: name for name in self.shapes if kind(name) in kinds}
 
     def batches(self) -> list[Tensor]:
         return list(self.images.split(BATCH))

@@ -158,5 +158,5 @@ def _mean_attentions(model: nn.Module, images: Tensor) -> list[Tensor]:
     """The mean of every layer's attention over the images; empty where it has none."""
     layers = dict(_convolutions(model))
     attentions = {name: layer.attention for name, layer in layers.items() if isinstance(layer, DynamicConv2d)}
-    answers = outputs_of(model, images.split(500), attentions)
+    answers = outputs_of(model, images.split(500), attentions) if attentions else {}
     return [answers[name].mean(0) if name in answers else torch.empty(0) for name in layers]

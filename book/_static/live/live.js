@@ -107,7 +107,7 @@ class Strip {
         const moved = this.mode === "others" ? 0 : Object.keys(this.reads).length;
         const removed = Object.values(this.removed).reduce((sum, gone) => sum + gone.size, 0);
         return [
-            this.mode !== "own" && SWITCHES[this.mode][0],
+            this.mode !== "own" && `attention: ${SWITCHES[this.mode][0]}`,
             moved && `frames moved in ${counted(moved, "layer")}`,
             removed && `${counted(removed, "channel")} removed`,
         ].filter(Boolean).join(", ");
@@ -470,7 +470,8 @@ class Bench extends Strip {
         this.rows = Math.ceil(layer.inputs / this.columns);
         this.pin = Math.min(this.pin, layer.inputs - 1);
         if (!frames) this.held = 4;
-        drawTiles(this.maps, side, this.columns, maps);
+        const [low, high] = extremes(maps);
+        drawTiles(this.maps, side, this.columns, maps, [low, (low + high) / 2]); // few pixels are brighter, and those are white
         const name = layer.name[0].toUpperCase() + layer.name.slice(1);
         const attends = frames ? "Its attention sees the four in frames." : layer.kernels > 1 ? "Its attention sees the mean of each." : "It has no attention.";
         this.about.textContent = `${name} reads ${layer.inputs} maps of ${side} × ${side}. ${attends}`;

@@ -86,30 +86,47 @@ function mixture(layer, mix) {
     return kernel;
 }
 
-/** Convolve, add the bias, and keep what is above zero. */
-function convolve(layer, kernel, maps, side) {
-    const { inputs, outputs, size, stride, depthwise, taps, bias } = layer;
-    const pad = (size - 1) / 2, out = Math.floor((side + 2 * pad - size) / stride) + 1, places = out * out;
-    // To a 1 × 1 kernel, whose stride is 1, a map is one long row.
-    const [height, width, rows, columns] = size === 1 ? [1, places, 1, places] : [side, side, out, out];
-    const result = new Float32Array(outputs * places);
+/** A 1 × 1 convolution at a stride of 1: at every place, the product of a matrix and the channels' values. */
+function pointwise({ inputs, outputs, bias }, kernel, maps, places) {
+    const result = new Float32Array(outputs * places), values = new Float32Array(inputs);
+    for (let p = 0; p < places; p++) {
+        for (let c = 0; c < inputs; c++) values[c] = maps[c * places + p];
+        for (let o = 0; o < outputs; o++) {
+            let sum = bias[o];
+            for (let c = 0, w = o * inputs; c < inputs; c++, w++) sum += kernel[w] * values[c];
+            result[o * places + p] = sum;
+        }
+    }
+    return result;
+}
+
+/** Any other convolution; of a depthwise one, every output reads the one input of its number. */
+function spatial({ inputs, outputs, size, stride, depthwise, taps, bias }, kernel, maps, side, out) {
+    const pad = (size - 1) / 2, result = new Float32Array(outputs * out * out);
     for (let o = 0; o < outputs; o++) {
-        const map = result.subarray(o * places, (o + 1) * places).fill(bias[o]);
+        const map = result.subarray(o * out * out, (o + 1) * out * out).fill(bias[o]);
         for (let c = depthwise ? o : 0; c < (depthwise ? o + 1 : inputs); c++)
             for (let u = 0; u < size; u++)
                 for (let v = 0; v < size; v++) {
                     const weight = kernel[o * taps + ((depthwise ? 0 : c) * size + u) * size + v];
                     const first = Math.max(0, Math.ceil((pad - v) / stride));
-                    const last = Math.min(columns - 1, Math.floor((width - 1 + pad - v) / stride));
-                    for (let y = 0; y < rows; y++) {
+                    const last = Math.min(out - 1, Math.floor((side - 1 + pad - v) / stride));
+                    for (let y = 0; y < out; y++) {
                         const above = y * stride + u - pad;
-                        if (above < 0 || above >= height) continue;
-                        const from = (c * height + above) * width - pad + v;
-                        for (let x = first; x <= last; x++) map[y * columns + x] += weight * maps[from + x * stride];
+                        if (above < 0 || above >= side) continue;
+                        const from = (c * side + above) * side - pad + v;
+                        for (let x = first; x <= last; x++) map[y * out + x] += weight * maps[from + x * stride];
                     }
                 }
-        for (let p = 0; p < places; p++) if (map[p] < 0) map[p] = 0;
     }
+    return result;
+}
+
+/** Convolve, add the bias, and keep what is above zero. */
+function convolve(layer, kernel, maps, side) {
+    const out = Math.ceil(side / layer.stride);
+    const result = layer.size === 1 ? pointwise(layer, kernel, maps, out * out) : spatial(layer, kernel, maps, side, out);
+    for (let i = 0; i < result.length; i++) if (result[i] < 0) result[i] = 0;
     return [result, out];
 }
 

@@ -15,7 +15,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const button = (text, click, label) => make("button", { type: "button", click, ...(label && { "aria-label": label }) }, text);
-const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`; // no line ends before the sign
 const counted = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 /** The least and the largest of numbers. */

@@ -177,7 +177,8 @@ REPLACEMENTS = {
 def test_a_switch_is_tallied_as_in_pytorch(loaded, attention, mode):
     model = live.network(EAM)
     for name, own in attention.items():
-        model.get_submodule(name).register_forward_hook(lambda *_, new=REPLACEMENTS[mode](own): new)
+        new = REPLACEMENTS[mode](own)
+        model.get_submodule(name).register_forward_hook(lambda *_, new=new: new)
     take(loaded, EAM)
     turn(loaded, mode)
     assert count(loaded) == tallied(EAM, pytorch(EAM, model).argmax(1))

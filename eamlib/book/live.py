@@ -1,5 +1,5 @@
-"""A trained network for the page that runs it: batch norms folded, eight bits a weight, in the order in which
-``book/_static/live/network.js`` reads it."""
+"""Trained networks for the page that runs them: batch norms folded, eight bits per weight, in the order in which
+``book/_static/live/network.js`` reads them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,40 @@ from eamlib.data import sample
 from eamlib.layers import DynamicConv2d
 from eamlib.training import normalize
 
-RUN = "cifar100/mobilenet_v1-x0.25-{}-e20-seed0"
-NETWORKS = ("eam-rcr", "dynamic", "static")
+# The published weights of each network. On photographs the attention matters, on garments hardly.
+NETWORKS = {
+    "cifar100-eam-rcr": "cifar100/mobilenet_v1-x0.25-eam-rcr-e20-seed0",
+    "cifar100-dynamic": "cifar100/mobilenet_v1-x0.25-dynamic-e20-seed0",
+    "cifar100-static": "cifar100/mobilenet_v1-x0.25-static-e20-seed0",
+    "fashion_mnist-eam-rcr": "fashion_mnist/mobilenet_v1-x0.25-eam-rcr-e5-seed0",
+}
 IMAGES = 200  # of the 2,000 that come with the book: the first ones, which are no choice of ours
 
 
-def network(conv: str) -> nn.Module:
-    """The network that the page runs, in PyTorch: published weights of CIFAR-100, batch norms folded, every row of a
-    matrix and every filter of a kernel rounded to 255 values.
+def scripts() -> dict[str, str]:
+    """What the page may load, by the name of the file without its suffix."""
+    sets = dict.fromkeys(map(data_of, NETWORKS))
+    return {name: packed(name) for name in NETWORKS} | {f"{data}-images": packed_images(data) for data in sets}
+
+
+def data_of(name: str) -> str:
+    """The data that a network was trained on."""
+    return NETWORKS[name].partition("/")[0]
+
+
+def images_of(name: str) -> Tensor:
+    """The 2,000 images of its sample, as the network takes them."""
+    return normalize(sample(data_of(name)).images, *weights.PIXEL_STATISTICS[data_of(name)])
+
+
+def network(name: str) -> nn.Module:
+    """The network that the page runs, in PyTorch: published weights, batch norms folded, every row of a matrix and
+    every filter of a kernel rounded to 255 values.
 
     Raises:
-        FileNotFoundError: if no such weights are published.
+        FileNotFoundError: if its weights are neither in this checkout nor can be fetched.
     """
-    model = fold_batch_norm(weights.load(RUN.format(conv)), torch.zeros(1, 3, 32, 32))
+    model = fold_batch_norm(weights.load(NETWORKS[name]), torch.zeros(1, 3, 32, 32))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -71,11 +92,11 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def packed(conv: str) -> str:
-    """:func:`network` as a script that hands its layers and their numbers to the page."""
-    model, numbers, layers = network(conv), _Packed(), []
-    for (name, layer), mean in zip(_convolutions(model), _mean_attentions(model), strict=True):
-        layers.append(_described(name, layer))
+def packed(name: str) -> str:
+    """:func:`network` as a script that hands its layers, their numbers and its answers to the page."""
+    model, images, numbers, layers = network(name), images_of(name), _Packed(), []
+    for (place, layer), mean in zip(_convolutions(model), _mean_attentions(model, images), strict=True):
+        layers.append(_described(place, layer))
         numbers.matrix(layer.weight)
         bias = layer.bias
         numbers.vector(bias[0] if bias.dim() == 2 else bias)  # a folded norm's shift is the same for all K kernels
@@ -88,18 +109,23 @@ def packed(conv: str) -> str:
             numbers.vector(mean)
     numbers.matrix(model.classifier[-1].weight)
     numbers.vector(model.classifier[-1].bias)
-    mean, std = (statistic.flatten().tolist() for statistic in weights.PIXEL_STATISTICS["cifar100"])
-    about = {"name": conv, "mean": mean, "std": std, "layers": layers} | numbers.base64()
+    with torch.no_grad():
+        answers = model(images[:IMAGES]).argmax(1).tolist()
+    mean, std = (statistic.flatten().tolist() for statistic in weights.PIXEL_STATISTICS[data_of(name)])
+    about = {"name": name, "mean": mean, "std": std, "answers": answers, "layers": layers} | numbers.base64()
     return f"liveNetwork({json.dumps(about)});\n"
 
 
-def packed_images() -> str:
+def packed_images(data: str) -> str:
     """The first images of the sample, as a script that hands them and their labels to the page."""
-    shown = sample("cifar100")
+    shown = sample(data)
+    pixels = shown.images[:IMAGES]
+    grey = bool((pixels == pixels[:, :1]).all())  # three times the same: one is enough
     about = {
+        "name": data,
         "classes": [name.replace("_", " ") for name in shown.classes],
         "labels": shown.labels[:IMAGES].tolist(),
-        "pixels": _base64(shown.images[:IMAGES].numpy()),
+        "pixels": _base64((pixels[:, :1] if grey else pixels).numpy()),
     }
     return f"liveImages({json.dumps(about)});\n"
 
@@ -127,10 +153,9 @@ def _described(name: str, layer: nn.Module) -> dict:
     return about
 
 
-def _mean_attentions(model: nn.Module) -> list[Tensor]:
-    """The mean of every layer's attention over all 2,000 images of the sample; empty where it has none."""
+def _mean_attentions(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """The mean of every layer's attention over the images; empty where it has none."""
     layers = dict(_convolutions(model))
     attentions = {name: layer.attention for name, layer in layers.items() if isinstance(layer, DynamicConv2d)}
-    images, statistics = sample("cifar100").images, weights.PIXEL_STATISTICS["cifar100"]
-    answers = outputs_of(model, (normalize(batch, *statistics) for batch in images.split(500)), attentions)
+    answers = outputs_of(model, images.split(500), attentions) if attentions else {}
     return [answers[name].mean(0) if name in answers else torch.empty(0) for name in layers]

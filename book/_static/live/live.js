@@ -1,360 +1,561 @@
-// "Break its attention": the page round a network that runs in it (network.js).
+// "Break its attention": a trained network that runs in the page (network.js), and all that a reader may do to it.
 "use strict";
 
-const COLOURS = ["#0173b2", "#de8f05", "#029e73", "#cc78bc"];
-const NAMES = { "eam-rcr": "EAM, four channels", dynamic: "dynamic, all channels", static: "static, one kernel" };
-const SIDE = 32, NUMBERS = 3 * SIDE * SIDE;
-const folder = document.currentScript.src.replace(/[^/]*$/, "");
-const loaded = {}; // networks and images, as their scripts hand them over
-window.liveNetwork = about => (loaded[about.name] = unpack(about));
-window.liveImages = about => (loaded.images = { ...about, pixels: bytesOf(about.pixels) });
+const NETWORKS = {
+    "cifar100-eam-rcr": "photographs: EAM, four channels",
+    "cifar100-dynamic": "photographs: DyNet, all channels",
+    "cifar100-static": "photographs: static",
+    "fashion_mnist-eam-rcr": "garments: EAM, four channels",
+};
+// What may mix the kernels in the attention's place, and what that means.
+const SWITCHES = {
+    own: ["its own", "As trained: every image mixes kernels of its own."],
+    mean: ["the mean", "Every image gets the same weights, their mean over 2,000 images. The network is static now."],
+    another: ["another image’s", "Every image gets the weights of another one, in every layer."],
+    uniform: ["uniform, ¼ each", "All four kernels weigh the same, in every layer and for every image."],
+    ...Object.fromEntries([1, 2, 3, 4].map(k =>
+        [`kernel ${k}`, [`kernel ${k} only`, "One of the four kernels is all that is left, in every layer and for every image."]])),
+    others: ["four other channels", "In every layer the attention reads four channels that it was not trained to read, drawn just now."],
+};
+const FAILED = "The network could not be loaded. Reload the page to try again.";
+const STRIDE = 67; // to the image whose weights another one gets: far enough in a set that has no order
 
-/** Run a script of this folder once: unlike fetch, that works from a file, too. */
-const scripts = {};
+// What the scripts of this folder hand over; unlike what is fetched, a script also comes from a file.
+const folder = document.currentScript.src.replace(/[^/]*$/, "");
+const networks = {}, sets = {}, scripts = {};
+window.liveNetwork = about => (networks[about.name] = { ...unpack(about), mixes: [] });
+window.liveImages = about => {
+    const bytes = bytesOf(about.pixels), size = bytes.length / about.labels.length;
+    // A grey image comes as one plane, which is all three colours.
+    const at = index => Uint8Array.from({ length: 3 * PLANE }, (_, i) => bytes[index * size + (i % size)]);
+    sets[about.name] = { ...about, pixels: null, at };
+};
 const load = name => (scripts[name] ??= new Promise((done, failed) => {
-    const script = Object.assign(document.createElement("script"), { src: `${folder}${name}.js`, onload: done, onerror: failed });
+    const script = make("script", { src: `${folder}${name}.js`, load: done, error: failed });
     document.head.append(script);
 }));
+const setOf = name => name.split("-")[0];
+const loadNetwork = name => Promise.all([load(name), load(`${setOf(name)}-images`)]);
 
-/** `<tag attributes>children</tag>`; a function among the attributes listens to that event. */
-function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes))
-        if (typeof value === "function") element.addEventListener(name, value);
-        else if (value !== false) element.setAttribute(name, value === true ? "" : value);
-    element.append(...children);
-    return element;
-}
-
-/** Draw numbers as grey pixels, darkest at the least; `toGrid(i)` says where number i lies. */
-function drawGrey(canvas, width, height, numbers, toGrid) {
-    Object.assign(canvas, { width, height });
-    const context = canvas.getContext("2d"), image = context.createImageData(width, height);
-    let [low, high] = [Infinity, -Infinity];
-    for (const value of numbers) [low, high] = [Math.min(low, value), Math.max(high, value)];
-    numbers.forEach((value, i) => {
-        const [x, y] = toGrid(i), grey = high > low ? (255 * (value - low)) / (high - low) : 0;
-        image.data.set([grey, grey, grey, 255], 4 * (y * width + x));
-    });
-    context.putImageData(image, 0, 0);
-}
-
-class Live {
+/** One picture, one switch and one guess. */
+class Strip {
     constructor(place) {
         this.place = place;
-        this.conv = "eam-rcr";
-        this.index = 0;
+        this.name = "cifar100-eam-rcr";
+        this.index = 0; // of the image
         this.mode = "own";
-        this.layer = 5; // large enough maps to see something in them
-        this.frame = 0;
-        this.reads = {};
-        this.removed = {};
-        this.known = {}; // own answers to all images, by network
+        this.reads = {}; // by layer: the channels under its frames, where they are others than trained
+        this.removed = {}; // by layer: the channels that it finds empty
+        this.version = 0; // of what is counted
     }
 
     async start() {
-        this.place.replaceChildren(make("p", { role: "status" }, "Loading the network and 200 images …"));
+        const status = make("p", { role: "status" }, "Loading the network and 200 images …");
+        this.place.replaceChildren(status);
         try {
-            await Promise.all([load(this.conv), load("images")]);
+            await loadNetwork(this.name);
         } catch {
-            this.place.replaceChildren(make("p", { role: "alert" }, "The network could not be loaded. Reload the page to try again."));
+            status.textContent = FAILED;
             return;
         }
-        this.images = loaded.images;
-        this.count = this.images.labels.length;
-        this.build();
-        this.choose(0);
-        this.picture.focus();
+        this.place.replaceChildren(...this.build());
+        this.alter({ pixels: this.images.at(this.index), changed: false });
+        this.place.focus();
     }
 
     get network() {
-        return loaded[this.conv];
+        return networks[this.name];
     }
 
-    pixelsOf(index) {
-        return this.images.pixels.subarray(index * NUMBERS, (index + 1) * NUMBERS);
+    get images() {
+        return sets[setOf(this.name)];
     }
+
+    get count() {
+        return this.images.labels.length;
+    }
+
+    // What it computes ---------------------------------------------------------------------------------------------
 
     /** What the switches ask for, for the image of this index. */
     change(index) {
-        const mixes = {
-            own: null,
+        const [mode, number] = this.mode.split(" ");
+        const others = mode === "another" && this.ownMixes(this.donor(index));
+        const mix = {
             mean: layer => this.network.layers[layer].mean,
-            another: layer => this.othersMixes(index)[layer],
+            another: layer => others[layer],
             uniform: (_, own) => own.map(() => 1 / own.length),
-        };
-        const only = /^kernel (\d)$/.exec(this.mode);
-        const mix = only ? (_, own) => own.map((__, k) => Number(k === only[1] - 1)) : mixes[this.mode];
+            kernel: (_, own) => own.map((__, k) => Number(k === number - 1)),
+        }[mode];
         return { mix, reads: this.reads, removed: this.removed };
     }
 
-    othersMixes(index) {
-        const other = (index + 67) % this.count; // far enough away in a set that has no order
-        return run(this.network, this.pixelsOf(other)).mixes;
+    donor(index) {
+        return (index + STRIDE) % this.count;
+    }
+
+    ownMixes(index) {
+        return (this.network.mixes[index] ??= run(this.network, this.images.at(index)).mixes);
+    }
+
+    isRight(answers) {
+        return answers.map((answer, index) => answer === this.images.labels[index]);
+    }
+
+    /** What is otherwise than trained, in words; nothing if nothing is. */
+    tried() {
+        const moved = this.mode === "others" ? 0 : Object.keys(this.reads).length;
+        const removed = Object.values(this.removed).reduce((sum, gone) => sum + gone.size, 0);
+        return [
+            this.mode !== "own" && `attention: ${SWITCHES[this.mode][0]}`,
+            moved && `frames moved in ${counted(moved, "layer")}`,
+            removed && `${counted(removed, "channel")} removed`,
+        ].filter(Boolean).join(", ");
     }
 
     // What is on the page ------------------------------------------------------------------------------------------
 
     build() {
-        const button = (text, act, label) => make("button", { type: "button", click: act, ...(label ? { "aria-label": label } : {}) }, text);
-        this.picture = make("canvas", {
-            width: SIDE, height: SIDE, tabindex: 0, role: "img", class: "live-picture",
-            pointerdown: event => this.paint(event), pointermove: event => event.buttons && this.paint(event),
-        });
-        this.colour = make("input", { type: "color", value: "#ffffff", "aria-label": "Colour of the brush" });
-        this.bars = make("ol", { class: "live-bars", "aria-live": "polite" });
-        this.chain = make("div", { class: "live-chain", role: "group", "aria-label": "Layers, from the image to the answer" });
-        this.about = make("p", { class: "live-about" });
-        this.maps = make("canvas", {});
-        this.frames = make("div", { class: "live-frames" });
-        this.kernels = make("div", { class: "live-kernels" });
-        this.drop = button("Remove this channel", () => this.remove());
-        const networks = make("select", { change: event => this.take(event.target.value) },
-            ...Object.entries(NAMES).map(([value, name]) => make("option", { value }, name)));
-        const modes = ["own", "mean", "another", "uniform", "kernel 1", "kernel 2", "kernel 3", "kernel 4"];
-        const texts = { own: "its own", mean: "the mean of 2,000 images", another: "another image's", uniform: "uniform, ¼ each" };
-        this.modes = make("fieldset", { class: "live-modes", change: event => this.set({ mode: event.target.value }) },
-            make("legend", {}, "Its attention is"),
-            ...modes.map(mode => make("label", {},
-                make("input", { type: "radio", name: "live-mode", value: mode, checked: mode === "own" }), ` ${texts[mode] ?? `${mode} only`}`)));
-        this.guess = make("input", { type: "range", min: 0, max: this.count, value: this.count / 2,
-            input: event => (this.guessed.value = event.target.value) });
-        this.guessed = make("output", {}, String(this.count / 2));
+        const another = make("input", { type: "checkbox", change: event => this.turn(event.target.checked ? "another" : "own") });
+        return [
+            make("div", { class: "live-row" }, ...this.buildPicture()),
+            make("label", { class: "live-switch" }, another, " Give every image the attention of another image"),
+            ...this.buildGuess(),
+        ];
+    }
+
+    buildPicture(...tools) {
+        this.picture = make("canvas", { width: SIDE, height: SIDE, role: "img" });
+        this.easel = make("div", { class: "live-picture" }, this.picture);
+        this.answer = make("p", { class: "live-answer", "aria-live": "polite" });
+        this.bars = make("ol", { class: "live-bars" });
+        const walk = make("div", { class: "live-buttons" },
+            button("◀", () => this.choose(this.index - 1), "Previous image"),
+            button("▶", () => this.choose(this.index + 1), "Next image"));
+        return [make("div", {}, this.easel, walk, ...tools), make("div", { class: "live-rest" }, this.answer, this.bars)];
+    }
+
+    buildGuess() {
+        this.question = make("span");
+        this.guess = make("input", { type: "range", min: 0, max: this.count, input: () => this.showGuess(true) });
+        this.guessed = make("output");
+        this.check = button("Count them", () => this.countAll());
+        this.progress = make("progress", { max: this.count, value: 0, "aria-label": "Images counted", hidden: true });
         this.tally = make("p", { class: "live-tally", role: "status" });
-        this.counting = button(`Count all ${this.count}`, () => this.countAll());
-        this.place.replaceChildren(
-            make("div", { class: "live-row" },
-                make("div", { class: "live-left" },
-                    make("label", {}, "Network ", networks),
-                    this.picture,
-                    make("div", { class: "live-buttons" },
-                        button("◀", () => this.choose(this.index - 1), "Previous image"),
-                        button("▶", () => this.choose(this.index + 1), "Next image"),
-                        button("⇋", () => this.move((x, y) => [SIDE - 1 - x, y]), "Mirror"),
-                        button("←", () => this.move((x, y) => [x + 2, y]), "Shift to the left"),
-                        button("→", () => this.move((x, y) => [x - 2, y]), "Shift to the right"),
-                        button("↑", () => this.move((x, y) => [x, y + 2]), "Shift up"),
-                        button("↓", () => this.move((x, y) => [x, y - 2]), "Shift down"),
-                        button("↺", () => this.choose(this.index), "The image as it was")),
-                    make("label", {}, "Draw on it with ", this.colour)),
-                make("div", { class: "live-right" }, this.bars)),
-            this.chain,
-            make("div", { class: "live-row" },
-                make("div", { class: "live-left" }, this.about, make("div", { class: "live-maps" }, this.maps, this.frames), this.drop),
-                make("div", { class: "live-right" }, this.kernels)),
-            this.modes,
-            make("div", { class: "live-buttons" },
-                button("Four other channels, in every layer", () => this.shuffle()),
-                button("Undo all", () => this.undo())),
-            make("div", { class: "live-guess" },
-                make("label", {}, `Guess first: how many of ${this.count} images will it get right? `, this.guess), this.guessed, this.counting),
-            this.tally);
+        return [
+            make("label", {}, this.question, this.guess),
+            make("div", { class: "live-buttons" }, "Your guess: ", this.guessed, this.check, this.progress),
+            this.tally,
+        ];
     }
 
     // What the reader does -----------------------------------------------------------------------------------------
 
+    /** Change what is shown. */
     set(values) {
         Object.assign(this, values);
+        this.show(run(this.network, this.pixels, this.change(this.index)));
+    }
+
+    /** Change what is counted: what was counted, or is being counted, and what was guessed, are of something else. */
+    alter(values) {
+        this.version++;
         this.tally.textContent = "";
-        this.show();
+        this.progress.hidden = true;
+        this.set(values);
+        this.place.dataset.network = this.name;
+        this.showGuess(false);
     }
 
     choose(index) {
         this.index = (index + this.count) % this.count;
-        this.pixels = Uint8Array.from(this.pixelsOf(this.index));
-        this.set({ changed: false });
+        this.set({ pixels: this.images.at(this.index), changed: false });
     }
 
-    async take(conv) {
-        await load(conv);
-        this.set({ conv, reads: {}, removed: {}, frame: 0 });
+    turn(mode) {
+        this.alter({ mode, reads: {} });
+    }
+
+    // What it shows ------------------------------------------------------------------------------------------------
+
+    show({ logits }) {
+        drawImage(this.picture, this.pixels);
+        const { classes, labels } = this.images, truth = labels[this.index], shares = softmax(logits);
+        this.picture.setAttribute("aria-label",
+            `Test image ${this.index + 1} of ${this.count}, ${classes[truth]}${this.changed ? ", changed" : ""}`);
+        const order = shares.map((share, i) => [share, i]).sort(([a], [b]) => b - a);
+        const shown = order.slice(0, 5), [[share, first]] = order;
+        if (!shown.some(([, i]) => i === truth)) shown[4] = [shares[truth], truth];
+        this.answer.replaceChildren("It answers ", make("strong", {}, classes[first]), ` (${percent(share)}); `,
+            first === truth ? "that is right." : `it is: ${classes[truth]}.`);
+        this.bars.replaceChildren(...shown.map(([part, i]) => make("li", i === truth ? { class: "live-true" } : {},
+            `${classes[i]} ${percent(part)}`, make("span", { class: "live-bar", style: `--share: ${part}` }))));
+    }
+
+    showGuess(touched) {
+        const tried = this.tried(), right = this.isRight(this.network.answers).filter(Boolean).length;
+        if (!touched) this.guess.value = this.count / 2;
+        this.question.textContent = `As trained, it gets ${right} of these ${this.count} images right. ` +
+            (tried ? `Guess first: how many now (${tried})?` : "Touch a switch, and guess what it does.");
+        this.guessed.textContent = touched ? this.guess.value : "?";
+        this.guess.disabled = !tried;
+        this.check.disabled = !tried || !touched;
+    }
+
+    async countAll() {
+        const { version, network, images } = this, found = [];
+        this.guess.disabled = this.check.disabled = true;
+        this.progress.hidden = false;
+        const isWhole = await inSlices(this.count, index => {
+            found.push(largest(run(network, images.at(index), this.change(index)).logits));
+            this.progress.value = found.length;
+        }, () => version === this.version);
+        if (isWhole) this.report(found);
+    }
+
+    report(found) {
+        const before = this.isRight(this.network.answers), now = this.isRight(found);
+        const right = now.filter(Boolean).length, lost = before.filter((was, i) => was && !now[i]).length;
+        const gained = now.filter((is, i) => is && !before[i]).length;
+        const changed = found.filter((answer, i) => answer !== this.network.answers[i]).length;
+        this.guess.disabled = false;
+        this.progress.hidden = true;
+        this.tally.textContent = `${right} of ${this.count} right: ${lost} lost, ${gained} gained, ${counted(changed, "answer")} changed. ` +
+            `You guessed ${this.guess.value}: off by ${Math.abs(right - this.guess.value)}.`;
+    }
+}
+
+/** The whole network to look into, and every switch. */
+class Bench extends Strip {
+    constructor(place) {
+        super(place);
+        this.layer = 5; // its maps are large enough to see something in them, and more than a few
+        this.pin = 0; // the channel that may be removed
+        this.held = 4; // the marker that a touch of the maps moves: one of four frames, or behind them the pin
+        this.brush = [16, 16];
+    }
+
+    // What is on the page ------------------------------------------------------------------------------------------
+
+    build() {
+        return [
+            this.buildNetworks(),
+            make("div", { class: "live-columns" },
+                make("div", { class: "live-row" }, ...this.buildPicture(this.buildTools())),
+                make("div", {}, this.buildChain(), this.buildMaps())),
+            this.buildKernels(),
+            this.buildSwitches(),
+            ...this.buildGuess(),
+            ...this.buildGallery(),
+        ];
+    }
+
+    buildNetworks() {
+        const offered = Object.entries(NETWORKS).map(([value, name]) => make("option", { value }, name));
+        return make("label", { class: "live-network" }, "Network ",
+            make("select", { change: event => this.take(event.target.value) }, ...offered));
+    }
+
+    buildTools() {
+        this.colour = make("input", { type: "color", value: "#ffffff" });
+        return make("div", { class: "live-buttons" },
+            button("⇋", () => this.move((x, y) => [SIDE - 1 - x, y]), "Mirror"),
+            button("←", () => this.move((x, y) => [x + 2, y]), "Shift to the left"),
+            button("→", () => this.move((x, y) => [x - 2, y]), "Shift to the right"),
+            button("↑", () => this.move((x, y) => [x, y + 2]), "Shift up"),
+            button("↓", () => this.move((x, y) => [x, y - 2]), "Shift down"),
+            button("↺", () => this.choose(this.index), "The image as it was"),
+            make("label", {}, "Brush ", this.colour));
+    }
+
+    buildPicture(...tools) {
+        const parts = super.buildPicture(...tools);
+        const paint = event => event.buttons && this.paint(placeOn(this.picture, event).map(n => Math.floor(n * SIDE)));
+        this.tip = make("button", {
+            type: "button", class: "live-brush", "aria-label": "Brush: the arrow keys move it, the space bar paints",
+            click: () => this.paint(this.brush),
+            keydown: event => this.steer(event, { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }, ([x, y]) =>
+                this.set({ brush: [this.brush[0] + x, this.brush[1] + y].map(n => Math.min(SIDE - 2, Math.max(0, n))) })),
+        });
+        this.easel.append(this.tip);
+        for (const kind of ["pointerdown", "pointermove"]) this.picture.addEventListener(kind, paint);
+        return parts;
+    }
+
+    buildChain() {
+        this.links = this.network.layers.map((_, layer) => make("button", { type: "button", class: "live-link", click: () => this.set({ layer }) },
+            ...COLOURS.map(() => make("span"))));
+        const blocks = [this.links.slice(0, 1)];
+        for (let i = 1; i < this.links.length; i += 2) blocks.push(this.links.slice(i, i + 2));
+        return make("div", { class: "live-chain", role: "group", "aria-label": "Layers, from the image to the answer" },
+            ...blocks.map((links, block) => make("div", {}, make("small", {}, block ? String(block) : "first"), ...links)));
+    }
+
+    buildMaps() {
+        this.about = make("p");
+        this.maps = make("canvas", { role: "img", click: event => this.put(this.held, this.channelAt(event)) });
+        this.markers = [0, 1, 2, 3, 4].map(marker => make("button", {
+            type: "button", class: marker < 4 ? "live-marker" : "live-marker live-pin",
+            click: () => this.set({ held: marker }),
+            pointerdown: event => event.target.setPointerCapture(event.pointerId),
+            pointermove: event => event.target.hasPointerCapture(event.pointerId) && this.put(marker, this.channelAt(event)),
+            keydown: event => this.steer(event, { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns }, step =>
+                this.put(marker, this.under(marker) + step)),
+        }));
+        this.gone = make("div");
+        this.readings = make("canvas", { role: "img", "aria-label": "What the attention reads: 5 by 5 means of each of the four channels" });
+        this.reading = make("figure", { class: "live-reading" }, this.readings,
+            make("figcaption", {}, "What the attention reads: four channels, 5 × 5 means of each"));
+        this.remove = button("", () => this.toggle(this.pin));
+        return make("div", {}, this.about,
+            make("div", { class: "live-maps" }, this.maps, this.gone, ...this.markers), this.remove, this.reading);
+    }
+
+    buildKernels() {
+        this.mix = make("div", { class: "live-mix", role: "img" }, ...COLOURS.map(colour => make("span", { style: `background: ${colour}` })));
+        this.kernels = [...COLOURS, null].map(colour => make("figure", {},
+            make("canvas", { role: "img" }),
+            make("figcaption", {}, ...(colour ? [make("span", { class: "live-swatch", style: `background: ${colour}` })] : []), make("span"))));
+        return make("div", {}, this.mix, make("div", { class: "live-kernels" }, ...this.kernels));
+    }
+
+    buildSwitches() {
+        this.switches = Object.keys(SWITCHES).map(value => make("input",
+            { type: "radio", name: "live-switch", value, change: () => this.turn(value) }));
+        this.note = make("p");
+        return make("div", {},
+            make("fieldset", { class: "live-switches" }, make("legend", {}, "Its attention is"),
+                ...this.switches.map(input => make("label", {}, input, ` ${SWITCHES[input.value][0]}`))),
+            this.note, button("Undo all", () => this.undo()));
+    }
+
+    buildGallery() {
+        this.gallery = make("canvas", {
+            class: "live-gallery", width: 25 * SIDE, height: 8 * SIDE, role: "img", "aria-label": "All 200 test images, small",
+            click: event => {
+                const [x, y] = placeOn(this.gallery, event);
+                this.choose(Math.floor(y * 8) * 25 + Math.floor(x * 25));
+            },
+        });
+        this.legend = make("p", { class: "live-legend" });
+        this.history = make("ol", { class: "live-history", reversed: true });
+        return [this.gallery, this.legend, this.history];
+    }
+
+    // What the reader does -----------------------------------------------------------------------------------------
+
+    async take(name) {
+        try {
+            await loadNetwork(name);
+        } catch {
+            this.tally.textContent = FAILED;
+            return;
+        }
+        this.name = name;
+        this.alter({ mode: "own", reads: {}, removed: {}, pixels: this.images.at(this.index), changed: false });
+    }
+
+    alter(values) {
+        super.alter(values);
+        this.showGallery(null);
+    }
+
+    turn(mode) {
+        this.alter({ mode, reads: mode === "others" ? this.otherReads() : {} });
+    }
+
+    otherReads() {
+        return Object.fromEntries(this.network.layers.flatMap((layer, index) => {
+            if (!layer.reads) return [];
+            const others = Array.from({ length: layer.inputs }, (_, c) => c).filter(c => !layer.reads.includes(c));
+            return [[index, layer.reads.map(() => others.splice(Math.floor(Math.random() * others.length), 1)[0])]];
+        }));
+    }
+
+    undo() {
+        this.alter({ mode: "own", reads: {}, removed: {} });
+    }
+
+    /** Call `go` with what the key of an event means, if it means anything. */
+    steer(event, meanings, go) {
+        if (!(event.key in meanings)) return;
+        event.preventDefault();
+        go(meanings[event.key]);
     }
 
     /** Take every pixel from elsewhere; beyond the border the last one counts. */
     move(from) {
         const before = this.pixels, inside = n => Math.min(SIDE - 1, Math.max(0, n));
-        const moved = before.map((_, i) => {
-            const plane = Math.floor(i / SIDE ** 2), [x, y] = from(i % SIDE, Math.floor((i % SIDE ** 2) / SIDE)).map(inside);
-            return before[(plane * SIDE + y) * SIDE + x];
+        const pixels = before.map((_, i) => {
+            const [x, y] = from(i % SIDE, Math.floor((i % PLANE) / SIDE)).map(inside);
+            return before[i - (i % PLANE) + y * SIDE + x];
         });
-        this.set({ pixels: moved, changed: true });
+        this.set({ pixels, changed: true });
     }
 
-    paint(event) {
-        const box = this.picture.getBoundingClientRect();
-        const [x, y] = [event.clientX - box.left, event.clientY - box.top].map((n, i) => Math.floor((n / [box.width, box.height][i]) * SIDE));
+    /** Four pixels in the brush's colour. */
+    paint([x, y]) {
         const colour = [1, 3, 5].map(start => parseInt(this.colour.value.slice(start, start + 2), 16));
-        for (const [i, j] of [[0, 0], [1, 0], [0, 1], [1, 1]])
-            if (x + i < SIDE && y + j < SIDE && x + i >= 0 && y + j >= 0)
-                colour.forEach((value, plane) => (this.pixels[(plane * SIDE + y + j) * SIDE + x + i] = value));
-        event.preventDefault();
-        this.set({ changed: true });
+        for (const [i, j] of [[x, y], [x + 1, y], [x, y + 1], [x + 1, y + 1]])
+            if (i < SIDE && j < SIDE) colour.forEach((value, plane) => (this.pixels[plane * PLANE + j * SIDE + i] = value));
+        this.set({ brush: [x, y].map(n => Math.min(SIDE - 2, n)), changed: true });
     }
 
-    /** Put frame `frame` of the layer on another channel; two frames on one would read it twice. */
-    read(frame, channel) {
-        const layer = this.network.layers[this.layer], reads = [...(this.reads[this.layer] ?? layer.reads)];
-        if (channel < 0 || channel >= layer.inputs || reads.includes(channel)) return;
-        reads[frame] = channel;
-        this.set({ frame, reads: { ...this.reads, [this.layer]: reads } });
-        this.frames.children[frame]?.focus();
+    /** The channels under the frames; none where an attention reads all, or is not there. */
+    get frames() {
+        return this.reads[this.layer] ?? this.network.layers[this.layer].reads;
     }
 
-    remove() {
-        const channel = this.marked(), gone = new Set(this.removed[this.layer]);
+    under(marker) {
+        return marker < 4 ? this.frames[marker] : this.pin;
+    }
+
+    channelAt(event) {
+        const [x, y] = placeOn(this.maps, event);
+        return Math.floor(y * this.rows) * this.columns + Math.floor(x * this.columns);
+    }
+
+    /** Put a marker on a channel. Two frames on one channel would read it twice. */
+    put(marker, channel) {
+        const frames = this.frames && [...this.frames];
+        if (channel < 0 || channel >= this.network.layers[this.layer].inputs || channel === this.under(marker)) return;
+        if (marker === 4) this.set({ held: marker, pin: channel });
+        else if (!frames.includes(channel)) {
+            frames[marker] = channel;
+            // Frames say something only where the attention is the image's own.
+            const mode = this.mode === "others" ? "others" : "own";
+            this.alter({ held: marker, mode, reads: { ...this.reads, [this.layer]: frames } });
+        }
+    }
+
+    /** Remove a channel, or put it back. */
+    toggle(channel) {
+        const gone = new Set(this.removed[this.layer]);
         if (!gone.delete(channel)) gone.add(channel);
-        this.set({ removed: { ...this.removed, [this.layer]: gone } });
-    }
-
-    shuffle() {
-        const reads = {};
-        this.network.layers.forEach((layer, index) => {
-            if (!layer.reads) return;
-            const others = Array.from({ length: layer.inputs }, (_, c) => c).filter(c => !layer.reads.includes(c));
-            reads[index] = layer.reads.map(() => others.splice(Math.floor(Math.random() * others.length), 1)[0]);
-        });
-        this.set({ reads });
-    }
-
-    undo() {
-        this.modes.querySelector("input").checked = true;
-        this.set({ mode: "own", reads: {}, removed: {}, frame: 0 });
+        this.alter({ removed: { ...this.removed, [this.layer]: gone } });
     }
 
     // What it shows ------------------------------------------------------------------------------------------------
 
-    /** The channel that the buttons mean: under the chosen frame, or the one that was touched. */
-    marked() {
-        const reads = this.reads[this.layer] ?? this.network.layers[this.layer].reads;
-        return reads ? reads[this.frame] : Math.min(this.frame, this.network.layers[this.layer].inputs - 1);
+    show(result) {
+        super.show(result);
+        this.tip.style.cssText = `left: ${(100 * this.brush[0]) / SIDE}%; top: ${(100 * this.brush[1]) / SIDE}%`;
+        this.showChain(result.mixes);
+        this.showMaps(result.seen[this.layer]);
+        this.showKernels(result.mixes[this.layer]);
+        this.showSwitches();
     }
 
-    show() {
-        const result = run(this.network, this.pixels, this.change(this.index));
-        this.showPicture(result);
-        this.showChain(result);
-        this.showLayer(result);
+    /** What a mixture is, in words. */
+    worded(mix) {
+        return mix ? mix.map((part, k) => `kernel ${k + 1} ${percent(part)}`).join(", ") : "one kernel";
     }
 
-    showPicture({ logits }) {
-        const context = this.picture.getContext("2d"), image = context.createImageData(SIDE, SIDE), plane = SIDE * SIDE;
-        for (let i = 0; i < plane; i++) image.data.set([this.pixels[i], this.pixels[plane + i], this.pixels[2 * plane + i], 255], 4 * i);
-        context.putImageData(image, 0, 0);
-        const truth = this.images.labels[this.index], name = this.images.classes[truth];
-        this.picture.setAttribute("aria-label", `Test image ${this.index + 1} of ${this.count}, ${name}${this.changed ? ", changed" : ""}`);
-        const top = Math.max(...logits), powers = logits.map(logit => Math.exp(logit - top)), sum = powers.reduce((a, b) => a + b);
-        const order = powers.map((power, i) => [power / sum, i]).sort(([a], [b]) => b - a).slice(0, 5);
-        this.bars.replaceChildren(...order.map(([share, i]) =>
-            make("li", i === truth ? { class: "live-true" } : {},
-                make("span", { class: "live-bar", style: `--share: ${share}` }),
-                `${this.images.classes[i]} ${(100 * share).toFixed(0)} %${i === truth ? " (the truth)" : ""}`)),
-            ...(order.some(([, i]) => i === truth) ? [] : [make("li", { class: "live-true" }, `the truth, ${name}: ${((100 * powers[truth]) / sum).toFixed(1)} %`)]));
-    }
-
-    showChain({ mixes }) {
-        const focused = [...this.chain.children].indexOf(document.activeElement);
-        this.chain.replaceChildren(...this.network.layers.map((layer, index) => {
-            const mix = mixes[index], said = mix ? mix.map((part, k) => `kernel ${k + 1} ${(100 * part).toFixed(0)} %`).join(", ") : "one kernel";
-            const touched = index in this.reads || this.removed[index]?.size ? " live-touched" : "";
-            return make("button", {
-                type: "button", class: `live-layer${touched}`, "aria-pressed": String(index === this.layer), title: `${layer.name}: ${said}`,
-                "aria-label": `${layer.name}: ${said}`, click: () => this.set({ layer: index, frame: 0 }),
-            }, ...(mix ?? [1]).map((part, k) => make("span", { style: `flex-grow: ${part}; background: ${mix ? COLOURS[k] : "currentColor"}` })));
-        }));
-        this.chain.children[focused]?.focus();
-    }
-
-    showLayer({ mixes, seen }) {
-        const layer = this.network.layers[this.layer], { maps, side } = seen[this.layer], mix = mixes[this.layer];
-        const columns = Math.min(16, layer.inputs), rows = Math.ceil(layer.inputs / columns), step = side + 1;
-        drawGrey(this.maps, columns * step, rows * step, maps, i => {
-            const channel = Math.floor(i / side ** 2), place = i % side ** 2;
-            return [(channel % columns) * step + (place % side), Math.floor(channel / columns) * step + Math.floor(place / side)];
+    showChain(mixes) {
+        this.links.forEach((link, index) => {
+            const mix = mixes[index], said = `${this.network.layers[index].name}: ${this.worded(mix)}`;
+            link.ariaPressed = String(index === this.layer);
+            link.ariaLabel = link.title = said;
+            link.classList.toggle("live-touched", index in this.reads || Boolean(this.removed[index]?.size));
+            [...link.children].forEach((part, k) => {
+                part.style.flexGrow = mix ? mix[k] : Number(k === 0);
+                part.style.background = mix ? COLOURS[k] : "currentColor";
+            });
         });
-        const gone = this.removed[this.layer] ?? new Set(), reads = this.reads[this.layer] ?? layer.reads;
-        const at = channel => `left: ${(100 * (channel % columns)) / columns}%; top: ${(100 * Math.floor(channel / columns)) / rows}%; width: ${100 / columns}%; height: ${100 / rows}%`;
-        const channelAt = event => {
-            const box = this.maps.getBoundingClientRect();
-            const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-            return Math.floor(Math.min(0.999, Math.max(0, y)) * rows) * columns + Math.floor(Math.min(0.999, Math.max(0, x)) * columns);
-        };
-        this.frames.replaceChildren(...(reads ?? [this.marked()]).map((channel, frame) => make("button", {
-            type: "button", class: "live-frame", style: at(channel), "aria-pressed": String(frame === this.frame || !reads),
-            "aria-label": reads ? `Frame ${frame + 1} reads channel ${channel + 1}; the arrow keys move it` : `Channel ${channel + 1}`,
-            click: () => reads && this.set({ frame }),
-            pointerup: event => reads && this.read(frame, channelAt(event)),
-            pointerdown: event => event.target.setPointerCapture(event.pointerId),
-            keydown: event => {
-                const move = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
-                if (!move) return;
-                event.preventDefault();
-                if (reads) this.read(frame, channel + move);
-                else if (channel + move >= 0 && channel + move < layer.inputs) this.set({ frame: channel + move });
-            },
-        })), ...[...gone].map(channel => make("span", { class: "live-gone", style: at(channel) })));
-        this.maps.onclick = event => (reads ? this.read(this.frame, channelAt(event)) : this.set({ frame: channelAt(event) }));
-        this.maps.setAttribute("aria-label", `The ${layer.inputs} maps that ${layer.name} reads`);
-        this.maps.setAttribute("role", "img");
-        const attends = reads ? "its attention sees the four in frames" : mix ? "its attention sees the mean of each" : "it has no attention";
-        this.about.textContent = `${layer.name[0].toUpperCase()}${layer.name.slice(1)} reads ${layer.inputs} maps of ${side} × ${side}; ${attends}.`;
-        this.drop.textContent = gone.has(this.marked()) ? `Put channel ${this.marked() + 1} back` : `Remove channel ${this.marked() + 1}`;
-        this.showKernels(layer, mix);
     }
 
-    showKernels(layer, mix) {
-        const size = layer.outputs * layer.taps, { size: k, taps } = layer;
-        // Filters of a depthwise kernel as tiles, a pointwise kernel as its matrix, the first layer's as tiles of colour planes.
-        const columns = k === 1 ? taps : Math.ceil(Math.sqrt(layer.outputs * (taps / k ** 2))), step = k === 1 ? 1 : k + 1;
-        const toGrid = k === 1
-            ? i => [i % taps, Math.floor(i / taps)]
-            : i => {
-                const tile = Math.floor(i / k ** 2), tap = i % k ** 2;
-                return [(tile % columns) * step + (tap % k), Math.floor(tile / columns) * step + Math.floor(tap / k)];
-            };
-        const width = columns * step, height = k === 1 ? layer.outputs : Math.ceil((layer.outputs * taps) / k ** 2 / columns) * step;
-        const drawn = (numbers, label) => {
-            const canvas = make("canvas", { role: "img", "aria-label": label });
-            drawGrey(canvas, width, height, numbers, toGrid);
-            return canvas;
-        };
-        const parts = mix ? mix.map((part, n) => make("figure", {},
-            drawn(layer.weight.subarray(n * size, (n + 1) * size), `Kernel ${n + 1}`),
-            make("figcaption", {}, make("span", { class: "live-swatch", style: `background: ${COLOURS[n]}` }), ` ${(100 * part).toFixed(1)} %`))) : [];
-        this.kernels.replaceChildren(...parts, make("figure", {}, drawn(mixture(layer, mix), mix ? "Their mixture" : "Its kernel"),
-            make("figcaption", {}, mix ? "= their mixture" : "its one kernel")));
+    showMaps({ maps, side, read }) {
+        const layer = this.network.layers[this.layer], { frames } = this, gone = this.removed[this.layer] ?? new Set();
+        this.columns = Math.min(layer.inputs, layer.inputs > 64 ? 16 : 8);
+        this.rows = Math.ceil(layer.inputs / this.columns);
+        this.pin = Math.min(this.pin, layer.inputs - 1);
+        if (!frames) this.held = 4;
+        const [low, high] = extremes(maps);
+        drawTiles(this.maps, side, this.columns, maps, [low, (low + high) / 2]); // few pixels are brighter, and those are white
+        const name = layer.name[0].toUpperCase() + layer.name.slice(1);
+        const attends = frames ? "Its attention sees the four in frames." : layer.kernels > 1 ? "Its attention sees the mean of each." : "It has no attention.";
+        this.about.textContent = `${name} reads ${layer.inputs} maps of ${side} × ${side}. ${attends}`;
+        this.maps.ariaLabel = `The ${layer.inputs} maps that ${layer.name} reads`;
+        const at = channel => `left: ${(100 * (channel % this.columns)) / this.columns}%; top: ${(100 * Math.floor(channel / this.columns)) / this.rows}%; ` +
+            `width: ${100 / this.columns}%; height: ${100 / this.rows}%`;
+        this.markers.forEach((marker, i) => {
+            marker.hidden = i < 4 && !frames;
+            if (marker.hidden) return;
+            marker.style.cssText = at(this.under(i));
+            marker.ariaPressed = String(i === this.held);
+            marker.ariaLabel = `${i < 4 ? `Frame ${i + 1} reads` : "The pin is on"} channel ${this.under(i) + 1} of ${layer.inputs}; the arrow keys move it`;
+        });
+        this.gone.replaceChildren(...[...gone].map(channel => make("span", { class: "live-gone", style: at(channel) })));
+        this.remove.textContent = `${gone.has(this.pin) ? "Put back" : "Remove"} channel ${this.pin + 1}`;
+        this.reading.hidden = !frames;
+        if (frames) drawTiles(this.readings, 5, 4, read);
     }
 
-    // What it counts -----------------------------------------------------------------------------------------------
+    showKernels(mix) {
+        const layer = this.network.layers[this.layer], size = layer.outputs * layer.taps, range = extremes(layer.weight);
+        // A pointwise kernel is a matrix; of another one, the filters lie side by side.
+        const columns = layer.size === 1 ? layer.taps : Math.ceil(Math.sqrt(size / layer.size ** 2));
+        this.mix.hidden = !mix;
+        this.mix.ariaLabel = `Mixture: ${this.worded(mix)}`;
+        this.kernels.forEach((figure, k) => {
+            const canvas = figure.querySelector("canvas"), caption = figure.querySelector("figcaption > :last-child"), isMixture = k === 4;
+            figure.hidden = !mix && !isMixture;
+            if (figure.hidden) return;
+            drawTiles(canvas, layer.size, columns, isMixture ? mixture(layer, mix) : layer.weight.subarray(k * size, (k + 1) * size), range);
+            canvas.ariaLabel = isMixture ? "The kernel that convolves this image" : `Kernel ${k + 1}`;
+            caption.textContent = isMixture ? (mix ? "= their mixture" : "its one kernel") : ` ${percent(mix[k], 1)}`;
+            if (!isMixture) this.mix.children[k].style.flexGrow = mix[k];
+        });
+    }
 
-    /** Answers to all images, a few at a time, so that the page stays awake. */
-    async answers(change) {
-        const found = [];
+    showSwitches() {
+        const dynamic = this.network.layers.some(layer => layer.kernels > 1), eam = this.network.layers.some(layer => layer.reads);
+        for (const input of this.switches) {
+            input.checked = input.value === this.mode;
+            input.disabled = !dynamic || (input.value === "others" && !eam);
+        }
+        const donor = this.donor(this.index), whose = `This one gets those of image ${donor + 1}: ${this.images.classes[this.images.labels[donor]]}.`;
+        this.note.textContent = !dynamic ? "This network has one kernel per layer, and no attention. Channels can be removed."
+            : `${SWITCHES[this.mode][1]} ${this.mode === "another" ? whose : ""}`;
+    }
+
+    report(found) {
+        super.report(found);
+        this.showGallery(found);
+        const right = this.isRight(found).filter(Boolean).length;
+        this.history.prepend(make("li", {}, `${NETWORKS[this.name]}; ${this.tried()}: ${right} right, you guessed ${this.guess.value}.`));
+    }
+
+    /** All images; where they have been counted, those whose answer changed stand out. */
+    showGallery(found) {
+        if (!found && this.drawn === setOf(this.name)) return;
+        this.drawn = found ? null : setOf(this.name);
+        const context = this.gallery.getContext("2d"), was = this.isRight(this.network.answers), is = found && this.isRight(found);
         for (let index = 0; index < this.count; index++) {
-            found.push(largest(run(this.network, this.pixelsOf(index), change(index)).logits));
-            if (index % 10 === 9) {
-                this.tally.textContent = `${index + 1} of ${this.count} …`;
-                await new Promise(done => setTimeout(done));
+            const x = (index % 25) * SIDE, y = Math.floor(index / 25) * SIDE;
+            drawImage(this.gallery, this.images.at(index), x, y);
+            if (!found) continue;
+            if (found[index] === this.network.answers[index]) {
+                context.fillStyle = "rgb(128 128 128 / 80%)";
+                context.fillRect(x, y, SIDE, SIDE);
+            } else {
+                context.lineWidth = 4;
+                context.strokeStyle = was[index] ? "#d55e00" : is[index] ? "#56b4e9" : "#ffffff";
+                context.strokeRect(x + 2, y + 2, SIDE - 4, SIDE - 4);
             }
         }
-        return found;
-    }
-
-    async countAll() {
-        this.counting.disabled = true;
-        const right = answers => answers.filter((answer, index) => answer === this.images.labels[index]).length;
-        const own = (this.known[this.conv] ??= await this.answers(() => ({})));
-        const asItWas = this.mode === "own" && !Object.keys(this.reads).length && !Object.keys(this.removed).length;
-        const now = asItWas ? own : await this.answers(index => this.change(index));
-        const changed = now.filter((answer, index) => answer !== own[index]).length;
-        const off = Math.abs(right(now) - Number(this.guess.value));
-        this.tally.textContent =
-            `${right(now)} of ${this.count} right; with its own attention and all channels ${right(own)}. ` +
-            `${changed} answers changed. You guessed ${this.guess.value}: off by ${off}.`;
-        this.counting.disabled = false;
+        this.legend.textContent = found
+            ? "Grey: the answer stayed. Framed in red: right before, wrong now; in blue: right now; in white: wrong before and now, in another way. Touch one."
+            : "The 200 test images. Touch one to choose it.";
     }
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-    for (const place of document.querySelectorAll(".live"))
-        place.querySelector("button").addEventListener("click", () => new Live(place).start());
+    for (const place of document.querySelectorAll(".live")) {
+        const live = new (place.classList.contains("live-strip") ? Strip : Bench)(place);
+        place.setAttribute("role", "region");
+        place.setAttribute("aria-label", "A network that runs in this page");
+        place.tabIndex = -1;
+        place.replaceChildren(button("Run the network in this page", () => live.start()), " It is 2 MB, comes with the book and needs no network.");
+    }
 });

@@ -36,11 +36,17 @@ function unpack(about) {
 
 /** Pixels 0 … 255, channel by channel, as the network was trained to see them. */
 function normalized(pixels, { mean, std }) {
-    const side = Math.sqrt(pixels.length / 3);
+    const places = pixels.length / 3;
     return Float32Array.from(pixels, (value, i) => {
-        const channel = Math.floor(i / side ** 2);
+        const channel = Math.floor(i / places);
         return (value / 255 - mean[channel]) / std[channel];
     });
+}
+
+function softmax(logits) {
+    const top = Math.max(...logits), powers = logits.map(logit => Math.exp(logit - top));
+    const total = powers.reduce((a, b) => a + b);
+    return powers.map(power => power / total);
 }
 
 /** What an attention reads: n channels in 5 × 5 windows each, or the mean of every channel. */
@@ -59,19 +65,16 @@ function descriptor(layer, maps, side, reads) {
     return found;
 }
 
-/** A layer's own mixing weights for these maps: linear, ReLU, linear, softmax. */
-function attention(layer, maps, side, reads = layer.reads) {
-    const input = descriptor(layer, maps, side, reads), hidden = [];
+/** A layer's own mixing weights for what it reads: linear, ReLU, linear, softmax. */
+function attention(layer, input) {
+    const hidden = [];
     for (let h = 0; h < layer.hidden; h++) {
         let sum = 0;
         for (let i = 0; i < layer.features; i++) sum += layer.first[h * layer.features + i] * input[i];
         hidden.push(Math.max(0, sum));
     }
-    const logits = Array.from(layer.offset, (value, k) =>
-        hidden.reduce((sum, number, h) => sum + layer.last[k * layer.hidden + h] * number, value) / layer.temperature);
-    const largest = Math.max(...logits), powers = logits.map(logit => Math.exp(logit - largest));
-    const total = powers.reduce((a, b) => a + b);
-    return powers.map(power => power / total);
+    return softmax(Array.from(layer.offset, (value, k) =>
+        hidden.reduce((sum, number, h) => sum + layer.last[k * layer.hidden + h] * number, value) / layer.temperature));
 }
 
 /** The one kernel that a mixture makes of the K kernels. */
@@ -83,28 +86,47 @@ function mixture(layer, mix) {
     return kernel;
 }
 
-/** Convolve, add the bias, and keep what is above zero. */
-function convolve(layer, kernel, maps, side) {
-    const { inputs, outputs, size, stride, depthwise, taps, bias } = layer;
-    const pad = (size - 1) / 2, out = Math.floor((side + 2 * pad - size) / stride) + 1, places = out * out;
-    const result = new Float32Array(outputs * places);
+/** A 1 × 1 convolution at a stride of 1: at every place, the product of a matrix and the channels' values. */
+function pointwise({ inputs, outputs, bias }, kernel, maps, places) {
+    const result = new Float32Array(outputs * places), values = new Float32Array(inputs);
+    for (let p = 0; p < places; p++) {
+        for (let c = 0; c < inputs; c++) values[c] = maps[c * places + p];
+        for (let o = 0; o < outputs; o++) {
+            let sum = bias[o];
+            for (let c = 0, w = o * inputs; c < inputs; c++, w++) sum += kernel[w] * values[c];
+            result[o * places + p] = sum;
+        }
+    }
+    return result;
+}
+
+/** Any other convolution; of a depthwise one, every output reads the one input of its number. */
+function spatial({ inputs, outputs, size, stride, depthwise, taps, bias }, kernel, maps, side, out) {
+    const pad = (size - 1) / 2, result = new Float32Array(outputs * out * out);
     for (let o = 0; o < outputs; o++) {
-        const row = result.subarray(o * places, (o + 1) * places).fill(bias[o]);
+        const map = result.subarray(o * out * out, (o + 1) * out * out).fill(bias[o]);
         for (let c = depthwise ? o : 0; c < (depthwise ? o + 1 : inputs); c++)
             for (let u = 0; u < size; u++)
                 for (let v = 0; v < size; v++) {
                     const weight = kernel[o * taps + ((depthwise ? 0 : c) * size + u) * size + v];
+                    const first = Math.max(0, Math.ceil((pad - v) / stride));
+                    const last = Math.min(out - 1, Math.floor((side - 1 + pad - v) / stride));
                     for (let y = 0; y < out; y++) {
                         const above = y * stride + u - pad;
                         if (above < 0 || above >= side) continue;
                         const from = (c * side + above) * side - pad + v;
-                        const first = Math.max(0, Math.ceil((pad - v) / stride));
-                        const last = Math.min(out - 1, Math.floor((side - 1 + pad - v) / stride));
-                        for (let x = first; x <= last; x++) row[y * out + x] += weight * maps[from + x * stride];
+                        for (let x = first; x <= last; x++) map[y * out + x] += weight * maps[from + x * stride];
                     }
                 }
-        for (let p = 0; p < places; p++) if (row[p] < 0) row[p] = 0;
     }
+    return result;
+}
+
+/** Convolve, add the bias, and keep what is above zero. */
+function convolve(layer, kernel, maps, side) {
+    const out = Math.ceil(side / layer.stride);
+    const result = layer.size === 1 ? pointwise(layer, kernel, maps, out * out) : spatial(layer, kernel, maps, side, out);
+    for (let i = 0; i < result.length; i++) if (result[i] < 0) result[i] = 0;
     return [result, out];
 }
 
@@ -113,19 +135,20 @@ function convolve(layer, kernel, maps, side) {
  *
  * `change.mix(layer index, own mix)` puts another mixture in place of the own one, `change.reads[layer index]` other
  * channels under the frames, and `change.removed[layer index]` is a set of channels that the layer finds empty.
- * Returned are the logits, the mixtures, and what every layer saw.
+ * Returned are the logits, the mixtures, and what every layer saw: its maps, their side, what its attention read.
  */
 function run(network, pixels, change = {}) {
     let maps = normalized(pixels, network), side = Math.sqrt(pixels.length / 3);
     const seen = [], mixes = [];
     network.layers.forEach((layer, index) => {
         for (const channel of change.removed?.[index] ?? []) maps.fill(0, channel * side * side, (channel + 1) * side * side);
-        seen.push({ maps, side });
-        let mix = null;
+        let read = null, mix = null;
         if (layer.kernels > 1) {
-            mix = attention(layer, maps, side, change.reads?.[index] ?? layer.reads);
+            read = descriptor(layer, maps, side, change.reads?.[index] ?? layer.reads);
+            mix = attention(layer, read);
             mix = change.mix ? change.mix(index, mix) : mix;
         }
+        seen.push({ maps, side, read });
         mixes.push(mix);
         [maps, side] = convolve(layer, mixture(layer, mix), maps, side);
     });

@@ -58,7 +58,9 @@ def check_redundancy(record):
         assert sum(row[name] for name in STRENGTHS) in (pytest.approx(1, abs=3e-4), 0)
     for row in record["layers"]:
         assert 0 <= row["effective_rank"] <= row["channels"] - row["dead"] + 1e-3
-        assert row["duplicates_95"] <= row["duplicates_90"] <= row["channels"] * (row["channels"] - 1) / 2
+        assert 0 <= row["participation_ratio"] <= row["channels"] - row["dead"] + 1e-3
+        assert 0 <= row["nearest"] <= 1 and row["held_out_r2"] <= 1
+        assert (row["partnered"] > 0) >= (row["strong"] > 0)
     asked = {row["layer"] for row in (*record["premise"], *record["skipped"])}
     assert asked <= {row["layer"] for row in record["kernels"]} and bool(asked) == bool(
         record["configuration"]["channels"]

@@ -314,6 +314,20 @@ def published(name: str) -> dict:
     return unpacked(records.published(f"redundancy/{name}.json"))
 
 
+# What is printed of a layer's maps. The oldest records have a side instead of a view, and lack some measures.
+_OF_LAYERS = {
+    "channels": ("channels", "d"),
+    "dead": ("dead", "d"),
+    "partner": ("partnered", ".1%"),
+    "|r|": ("nearest", ".2f"),
+    **{name: (name, ".1%") for name in STRENGTHS},
+    "part.": ("participation_ratio", ".1f"),
+    "rank": ("effective_rank", ".1f"),
+    "99 %": ("components", "d"),
+    "R²": ("held_out_r2", ".3f"),
+}
+
+
 def lines(tables: dict) -> Iterator[str]:
     """The tables of :func:`measure` as text.
 
@@ -327,21 +341,16 @@ def lines(tables: dict) -> Iterator[str]:
     width = max(len(row["layer"]) for row in tables["layers"])
     if tables.get("accuracy") is not None:
         yield f"It says {tables['accuracy']:.2f} % of the labels right.\n"
-    yield "Maps that a layer reads, by pixels and by means. Of the channels the share (%) with a partner, |r| ≥ 0.8,"
-    yield "and the median of their nearest |r|. Of all pairs the share (%) that is strong (|r| ≥ 0.8), middle (≥ 0.5),"
-    yield "weak (≥ 0.2) or none. Participation ratio, effective rank, components for 99 % of the variance. R² of a"
-    yield "channel from the others, in images held out (mean).\n"
-    strengths = " ".join(f"{name:>6}" for name in STRENGTHS)
-    yield (
-        f"{'layer':<{width}} {'kind':<9} {'view':<6} {'channels':>8} {'dead':>4} {'paired':>6} {'|r|':>5} {strengths} "
-        f"{'part.':>6} {'rank':>6} {'99 %':>5} {'R²':>6}"
-    )
+    yield "Maps that a layer reads, by pixels and by means: of the channels the share with a partner, |r| ≥ 0.8, and the"
+    yield "median of their nearest |r|; of all pairs the share that is strong (|r| ≥ 0.8), middle (≥ 0.5), weak (≥ 0.2) or"
+    yield "none; participation ratio, effective rank, components for 99 % of the variance; and the mean R² of a channel from"
+    yield "the others, in images held out.\n"
+    yield f"{'layer':<{width}} {'kind':<9} {'view':<6} " + " ".join(f"{name:>8}" for name in _OF_LAYERS)
     for row in tables["layers"]:
-        yield (
-            f"{row['layer']:<{width}} {row['kind']:<9} {row['view']:<6} {row['channels']:>8} {row['dead']:>4} "
-            f"{100 * row['partnered']:>6.1f} {row['nearest']:>5.2f} {_shares(row)} {row['participation_ratio']:>6.1f} "
-            f"{row['effective_rank']:>6.1f} {row['components']:>5} {row['held_out_r2']:>6.3f}"
-        )
+        cells = [format(row[key], form) if key in row else "–" for key, form in _OF_LAYERS.values()]
+        view = row.get("view") or row["side"]
+        yield f"{row['layer']:<{width}} {row['kind']:<9} {view:<6} " + " ".join(f"{cell:>8}" for cell in cells)
+    strengths = " ".join(f"{name:>6}" for name in STRENGTHS)
     yield "\nFilters: as learned, all K of a dynamic convolution together; and as mixed for an image.\n"
     yield f"{'layer':<{width}} {'kind':<9} {'':<7} {'filters':>7} {strengths} {'rank':>6}"
     for row in tables["kernels"]:

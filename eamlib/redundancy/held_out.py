@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eamlib.redundancy.statistics import ChannelStatistics
 
-RIDGES = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)  # in units of a channel's variance
+RIDGES = (1e-6, 1e-2, 1.0)  # in units of a channel's variance
 
 
 def merged(parts: Sequence[ChannelStatistics]) -> ChannelStatistics:

@@ -341,10 +341,10 @@ def lines(tables: dict) -> Iterator[str]:
     width = max(len(row["layer"]) for row in tables["layers"])
     if tables.get("accuracy") is not None:
         yield f"It says {tables['accuracy']:.2f} % of the labels right.\n"
-    yield "Maps that a layer reads, by pixels and by means: of the channels the share with a partner, |r| ≥ 0.8, and the"
-    yield "median of their nearest |r|; of all pairs the share that is strong (|r| ≥ 0.8), middle (≥ 0.5), weak (≥ 0.2) or"
-    yield "none; participation ratio, effective rank, components for 99 % of the variance; and the mean R² of a channel from"
-    yield "the others, in images held out.\n"
+    yield "Maps that a layer reads, by pixels and by means. Of the channels the share with a partner, |r| ≥ 0.8, and"
+    yield "the median of their nearest |r|. Of all pairs the share that is strong (|r| ≥ 0.8), middle (≥ 0.5), weak"
+    yield "(≥ 0.2) or none. Participation ratio, effective rank, components for 99 % of the variance. The mean R² of"
+    yield "a channel from the others, in images held out.\n"
     yield f"{'layer':<{width}} {'kind':<9} {'view':<6} " + " ".join(f"{name:>8}" for name in _OF_LAYERS)
     for row in tables["layers"]:
         cells = [format(row[key], form) if key in row else "–" for key, form in _OF_LAYERS.values()]

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -36,9 +37,11 @@ from eamlib.training.run import NETWORK
 UNTRAINED = "untrained/"
 TORCHVISION = tuple(f"torchvision/{name}" for name in NETWORKS if not name.startswith("fcn"))
 LITE = "efficientnet_lite0"
-IMAGES = ("test", "sample", "photographs")
+TINY = "tiny_imagenet"
+IMAGES = ("test", "sample", "photographs", TINY)
 
 _PIXELS = 2**19  # of a batch's images
+_SIDE = 224  # of what networks of ImageNet are shown
 _FITTED = "batch normalisation fitted to the images"
 
 
@@ -53,6 +56,7 @@ class Network:
         mean, std: of the pixels that it was trained on, ``[3, 1, 1]``.
         origin: where its weights are from, in words.
         labelled: whether the labels of ``images`` are what it was trained to say.
+        size: pixels a side to which the images are enlarged; None leaves them as they are.
 
     Example:
         >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=4)
@@ -67,12 +71,15 @@ class Network:
     std: Tensor
     origin: str
     labelled: bool
+    size: int | None = None
 
     def batches(self) -> Iterator[Tensor]:
         """The images, normalised, ``[B, 3, H, W]``."""
         pixels = self.images.images
-        for part in pixels.split(max(1, _PIXELS // pixels[0, 0].numel())):
-            yield normalize(part, self.mean, self.std)
+        numel = self.size**2 if self.size else pixels[0, 0].numel()
+        for part in pixels.split(max(1, _PIXELS // numel)):
+            part = normalize(part, self.mean, self.std)
+            yield F.interpolate(part, (self.size, self.size), mode="bilinear") if self.size else part
 
 
 def network(
@@ -96,8 +103,10 @@ def network(
             0; its batch normalisation is fitted to the images, for without that its maps would fade from layer to
             layer.
         images: ``"test"``: those that the run was tested on. ``"sample"``: the 2,000 images of
-            :func:`eamlib.data.sample`. ``"photographs"``: the crops of :func:`eamlib.data.photographs`. None takes
-            test images for a run, or the sample where the set is missing, and photographs for other networks.
+            :func:`eamlib.data.sample`. ``"photographs"``: the crops of :func:`eamlib.data.photographs`.
+            ``"tiny_imagenet"``: the 10,000 of Tiny ImageNet for validation, in an order drawn from seed 0 and enlarged
+            from 64 to 224 pixels. None takes test images for a run, or the sample where the set is missing, and
+            photographs for other networks.
         count: the first so many of them; None takes all.
 
     Raises:
@@ -117,14 +126,14 @@ def network(
         positive_int("--count", count)
     if images is not None:
         one_of("--images", images, IMAGES)
-    record = Path(results) / f"{trained}.json"
+    record, size = Path(results) / f"{trained}.json", None
     if trained == LITE:
-        shown = _photographs(name, images)
+        shown, size = _of_imagenet(name, images)
         model, origin = _lite(draw)
         # As its authors trained it: https://github.com/tensorflow/tpu, efficientnet/lite.
         mean, std = (torch.full((3, 1, 1), value / 255) for value in (127.0, 128.0))
     elif trained in TORCHVISION:
-        shown = _photographs(name, images)
+        shown, size = _of_imagenet(name, images)
         model, origin = _torchvision(trained, draw)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     elif record.is_file() or f"{trained}.json" in published_hashes():
@@ -137,7 +146,8 @@ def network(
         raise _unknown(name, trained, Path(results))
     if count is not None:
         shown = shown.subset(slice(count))
-    found = Network(name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs")
+    labelled = trained not in (LITE, *TORCHVISION)
+    found = Network(name, model.eval(), shown, mean, std, origin, labelled, size)
     if draw:
         update_bn(found.batches(), model)
         model.eval()
@@ -218,7 +228,7 @@ def _folder(path: Path, draw: bool, images: str | None) -> tuple[nn.Module, str,
 
 
 def _of_the_run(name: str, images: str | None) -> data.ImageSet:
-    if images == "photographs" or (images == "sample" and name not in SAMPLES):
+    if images in ("photographs", TINY) or (images == "sample" and name not in SAMPLES):
         allowed = "test or sample" if name in SAMPLES else "test"
         raise ValueError(f"--images = {images!r} are not what a network of {name} was trained on; allowed: {allowed}.")
     held_in_memory("the run's data", name)
@@ -236,10 +246,16 @@ def _sample(name: str) -> data.ImageSet:
     return replace(data.sample(name), name=f"{name} sample")
 
 
-def _photographs(name: str, images: str | None) -> data.ImageSet:
-    if images not in (None, "photographs"):
-        raise ValueError(f"--images = {images!r} are not for {name!r}, which is of ImageNet; allowed: photographs.")
-    return data.photographs(crops=True)
+def _of_imagenet(name: str, images: str | None) -> tuple[data.ImageSet, int | None]:
+    """The images, and the pixels a side to which they are to be enlarged, if they are."""
+    if images not in (None, "photographs", TINY):
+        allowed = f"photographs or {TINY}"
+        raise ValueError(f"--images = {images!r} are not for {name!r}, which is of ImageNet; allowed: {allowed}.")
+    if images != TINY:
+        return data.photographs(crops=True), None
+    shown = data.load(TINY, train=False)  # in the order of its classes
+    drawn = torch.randperm(len(shown), generator=torch.Generator().manual_seed(0))
+    return replace(shown.subset(drawn), name=f"{TINY} val, enlarged to {_SIDE} pixels"), _SIDE
 
 
 def _torchvision(name: str, draw: bool) -> tuple[nn.Module, str]:

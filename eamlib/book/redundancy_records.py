@@ -2,8 +2,7 @@
 
 The measures themselves are those of :mod:`eamlib.redundancy`. A record holds four tables:
 
-- ``layers``: the maps that a convolution makes (``side`` output) and those that it reads (``side`` input), and what the
-  classifier's pooling reads;
+- ``layers``: the maps that a convolution or the classifier's pooling reads, by their pixels and by their means;
 - ``kernels``: the filters as they are learned, and those that a dynamic convolution mixes for an image;
 - ``premise``: what a few channels tell of all that a convolution reads, by selection, n, p and pooling;
 - ``skipped``: which of these readings a layer or the images were too small for.
@@ -12,7 +11,7 @@ The measures themselves are those of :mod:`eamlib.redundancy`. A record holds fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 import torch
@@ -24,7 +23,7 @@ from eamlib.analysis.watch import evaluating, watch
 from eamlib.book.networks import Network
 from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
-from eamlib.redundancy import STRENGTHS, ChannelStatistics, Reading, kernels, premise
+from eamlib.redundancy import STRENGTHS, ChannelStatistics, Reading, held_out_r2, kernels, merged, premise
 from eamlib.redundancy import measure as measure_channels
 from eamlib.training.loop import evaluate
 
@@ -38,6 +37,9 @@ SEEDS = range(5)
 # The quarters of the channels are many channels: what they are pooled to stays small.
 QUARTERS, QUARTER_SIZES = ("stride", "slice0", "slice1", "slice2", "slice3"), (1, 3)
 
+VIEWS = ("pixels", "means")
+
+_FOLDS = 4  # the images are dealt to them in turn
 _LEAST_CHANNELS = 8  # of what a static convolution reads, for the premise
 _AT_ONCE = 6  # layers whose regressions are added up in one run: all of them would take gigabytes
 _MIXED = 32  # images whose mixed filters are looked at
@@ -120,29 +122,35 @@ def _kind(module: nn.Module) -> str:
 
 
 def _layers(network: Network, layers: list[Layer]) -> Iterator[dict]:
-    convolutions = [layer for layer in layers if layer.kind != "pooling"]
-    for side, chosen in (("output", convolutions), ("input", layers)):
-        names = [layer.name for layer in chosen]
-        statistics = measure_channels(network.model, network.batches(), names, side=side)
-        for layer in chosen:
-            yield layer.place | {"side": side} | of_channels(statistics[layer.name])
+    names = [layer.name for layer in layers]
+    parts = [replace(network, images=network.images.subset(slice(i, None, _FOLDS))) for i in range(_FOLDS)]
+    for view in VIEWS:
+        folds = [measure_channels(part.model, part.batches(), names, side="input", view=view) for part in parts]
+        for name, layer in zip(names, layers, strict=True):
+            yield layer.place | {"view": view} | of_channels([fold[name] for fold in folds])
 
 
-def of_channels(statistics: ChannelStatistics) -> dict:
-    """The measures of a layer's channels, by the names that they have in a record."""
-    pairs = statistics.correlation.abs().triu(1)
+def of_channels(folds: Sequence[ChannelStatistics]) -> dict:
+    """The measures of a layer's channels, by the names that they have in a record.
+
+    Args:
+        folds: of disjoint sets of images.
+    """
+    statistics = merged(folds)
     live = ~statistics.dead
+    nearest, r2 = statistics.nearest()[1].abs()[live], held_out_r2(folds)[live]
     return {
         "channels": statistics.channels,
         "dead": int(statistics.dead.sum()),
+        "partnered": statistics.partnered(),
+        "nearest": nearest.median().item() if live.any() else 0.0,
         **statistics.strengths(),
+        "participation_ratio": statistics.participation_ratio(),
+        "participation_ratio_standardized": statistics.participation_ratio(standardized=True),
         "effective_rank": statistics.effective_rank(),
         "effective_rank_standardized": statistics.effective_rank(standardized=True),
         "components": statistics.components(),
-        "components_standardized": statistics.components(standardized=True),
-        "duplicates_95": int((pairs >= 0.95).sum()),
-        "duplicates_90": int((pairs >= 0.9).sum()),
-        "predictability": statistics.predictability()[live].mean().item() if live.any() else 0.0,
+        "held_out_r2": r2.mean().item() if live.any() else 0.0,
     }
 
 
@@ -306,6 +314,20 @@ def published(name: str) -> dict:
     return unpacked(records.published(f"redundancy/{name}.json"))
 
 
+# What is printed of a layer's maps. The oldest records have a side instead of a view, and lack some measures.
+_OF_LAYERS = {
+    "channels": ("channels", "d"),
+    "dead": ("dead", "d"),
+    "partner": ("partnered", ".1%"),
+    "|r|": ("nearest", ".2f"),
+    **{name: (name, ".1%") for name in STRENGTHS},
+    "part.": ("participation_ratio", ".1f"),
+    "rank": ("effective_rank", ".1f"),
+    "99 %": ("components", "d"),
+    "R²": ("held_out_r2", ".3f"),
+}
+
+
 def lines(tables: dict) -> Iterator[str]:
     """The tables of :func:`measure` as text.
 
@@ -319,20 +341,16 @@ def lines(tables: dict) -> Iterator[str]:
     width = max(len(row["layer"]) for row in tables["layers"])
     if tables.get("accuracy") is not None:
         yield f"It says {tables['accuracy']:.2f} % of the labels right.\n"
-    yield "Maps. Of all pairs of channels the share (%) whose correlation is strong (|r| ≥ 0.8), middle (≥ 0.5), weak"
-    yield "(≥ 0.2) or none; effective rank, as it is and standardised; components for 99 % of the variance; pairs with"
-    yield "|r| ≥ 0.95 and 0.9; how much of a channel the others predict (R², mean).\n"
-    strengths = " ".join(f"{name:>6}" for name in STRENGTHS)
-    yield (
-        f"{'layer':<{width}} {'kind':<9} {'side':<6} {'channels':>8} {'dead':>4} {strengths} {'rank':>6} {'stand.':>6} "
-        f"{'99 %':>5} {'≥0.95':>6} {'≥0.9':>6} {'R²':>6}"
-    )
+    yield "Maps that a layer reads, by pixels and by means. Of the channels the share with a partner, |r| ≥ 0.8, and"
+    yield "the median of their nearest |r|. Of all pairs the share that is strong (|r| ≥ 0.8), middle (≥ 0.5), weak"
+    yield "(≥ 0.2) or none. Participation ratio, effective rank, components for 99 % of the variance. The mean R² of"
+    yield "a channel from the others, in images held out.\n"
+    yield f"{'layer':<{width}} {'kind':<9} {'view':<6} " + " ".join(f"{name:>8}" for name in _OF_LAYERS)
     for row in tables["layers"]:
-        yield (
-            f"{row['layer']:<{width}} {row['kind']:<9} {row['side']:<6} {row['channels']:>8} {row['dead']:>4} "
-            f"{_shares(row)} {row['effective_rank']:>6.1f} {row['effective_rank_standardized']:>6.1f} "
-            f"{row['components']:>5} {row['duplicates_95']:>6} {row['duplicates_90']:>6} {row['predictability']:>6.3f}"
-        )
+        cells = [format(row[key], form) if key in row else "–" for key, form in _OF_LAYERS.values()]
+        view = row.get("view") or row["side"]
+        yield f"{row['layer']:<{width}} {row['kind']:<9} {view:<6} " + " ".join(f"{cell:>8}" for cell in cells)
+    strengths = " ".join(f"{name:>6}" for name in STRENGTHS)
     yield "\nFilters: as learned, all K of a dynamic convolution together; and as mixed for an image.\n"
     yield f"{'layer':<{width}} {'kind':<9} {'':<7} {'filters':>7} {strengths} {'rank':>6}"
     for row in tables["kernels"]:

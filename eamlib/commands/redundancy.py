@@ -11,8 +11,9 @@ and untrained/ before any of these, the same network before its training. A firs
 fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0 --count 500 --channels 4
 
 Images: test, those that the run was tested on; sample, the 2,000 of Fashion-MNIST or CIFAR-100 that come with the book;
-photographs, 240 overlapping crops of 12 photographs, for networks of ImageNet. Without --images it is test, or sample
-where the set is missing, and for networks of ImageNet photographs.
+for networks of ImageNet photographs, 240 overlapping crops of 12 photographs, or tiny_imagenet, 10,000 distinct ones of
+64 pixels a side, enlarged to 224. Without --images it is test, or sample where the set is missing, and for networks of
+ImageNet photographs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LESS_MEMORY = "Lower --count or --channels."
 
 def arguments(parser: ArgumentParser) -> None:
     option(parser, "network", "what is measured; see below")
-    option(parser, "--images", "test, sample or photographs; see below (default: what suits the network)")
+    option(parser, "--images", "test, sample, photographs or tiny_imagenet; see below (default: what suits NETWORK)")
     option(parser, "--count", "only the first so many images (default: all)", type=int)
     channels = "so many channels tell about the others; may be repeated; 0 leaves it out (default: 2, 4 and 8)"
     option(parser, "--channels", channels, type=int, action="append")

@@ -1,9 +1,11 @@
 """How much the channels of a network repeat each other, and what can be read from a few of them.
 
 :class:`ChannelStatistics` is the measure, :func:`measure` and :func:`kernels` take it of a network's maps and of its
-weights, :func:`without` removes channels, and :func:`premise` asks what a few channels tell of all the others.
+weights, :func:`held_out_r2` asks how well the others predict a channel of images not seen, :func:`without` removes
+channels, and :func:`premise` asks what a few channels tell of all the others.
 """
 
+from eamlib.redundancy.held_out import held_out_r2, merged
 from eamlib.redundancy.measure import kernels, measure
 from eamlib.redundancy.premise import Premise, Reading, premise
 from eamlib.redundancy.removal import removal_order, without
@@ -16,8 +18,10 @@ __all__ = [
     "Duplicate",
     "Premise",
     "Reading",
+    "held_out_r2",
     "kernels",
     "measure",
+    "merged",
     "premise",
     "removal_order",
     "without",

@@ -1,7 +1,8 @@
 """Running moments of C channels, and the measures of redundancy that follow from them.
 
 Pearson correlation between maps, in four bins: Zhang et al. 2020 (DyNet), https://arxiv.org/abs/2004.10694. Effective
-rank: Roy & Vetterli 2007, https://ieeexplore.ieee.org/document/7098875.
+rank: Roy & Vetterli 2007, https://ieeexplore.ieee.org/document/7098875. Participation ratio: Hu & Sompolinsky 2022,
+https://doi.org/10.1371/journal.pcbi.1010327.
 """
 
 from __future__ import annotations
@@ -86,16 +87,28 @@ class ChannelStatistics:
         if not torch.stack(samples.aminmax()).isfinite().all():
             raise ValueError("samples holds NaN or infinite values; allowed are finite ones.")
         for part in samples.movedim(1, 0).flatten(1).split(max(1, _AT_A_TIME // self.channels), 1):
-            self._merge(in_float64(part))
+            part = in_float64(part)
+            mean = part.mean(1)
+            centred = part - mean[:, None]
+            self._add(part.shape[1], mean, centred @ centred.T)
 
-    def _merge(self, part: Tensor) -> None:
-        """Add samples ``[C, n]`` by Chan, Golub & LeVeque 1979, without the cancellation of raw moments."""
-        self.mean, self._scatter = self.mean.to(part.device), self._scatter.to(part.device)
-        n, total = part.shape[1], self.count + part.shape[1]
-        mean = part.mean(1)
-        centred = part - mean[:, None]
+    def merge(self, other: ChannelStatistics) -> None:
+        """Add the samples of another part, as if they had come here.
+
+        Raises:
+            ValueError: if ``other`` is of another number of channels.
+        """
+        if other.channels != self.channels:
+            raise ValueError(f"other is of {other.channels} channels; allowed are {self.channels}.")
+        if other.count:
+            self._add(other.count, other.mean, other._scatter)
+
+    def _add(self, n: int, mean: Tensor, scatter: Tensor) -> None:
+        """Add n samples by Chan, Golub & LeVeque 1979, without the cancellation of raw moments."""
+        self.mean, self._scatter = self.mean.to(mean.device), self._scatter.to(mean.device)
+        total = self.count + n
         step = mean - self.mean
-        self._scatter.addmm_(centred, centred.T).addr_(step, step, alpha=self.count * n / total)
+        self._scatter.add_(scatter).addr_(step, step, alpha=self.count * n / total)
         self.mean = self.mean + step * (n / total)
         self.count = total
 
@@ -149,11 +162,25 @@ class ChannelStatistics:
         above = torch.triu_indices(len(live), len(live), 1, device=live.device)
         return live[above[0], above[1]]
 
+    def partnered(self, threshold: float = EDGES[0]) -> float:
+        """The share of the live channels that have a partner, another channel with ``|r| >= threshold``.
+
+        Where each of 128 channels has one double, it is 1, and the share of strong *pairs* is 0.8 %. It is 0 if all
+        channels are dead.
+
+        Raises:
+            ValueError: if ``threshold`` is not above 0 and at most 1.
+        """
+        nearest = self.nearest()[1].abs()[~self.dead]
+        return (nearest >= _least_r(threshold)).sum().item() / max(1, len(nearest))
+
+    def _matrix(self, standardized: bool) -> Tensor:
+        return self.correlation if standardized else self._of_the_living(self.covariance)
+
     def spectrum(self, standardized: bool = False) -> Tensor:
         """The eigenvalues of the covariance ``[C]``, falling; of the correlation where ``standardized``. Dead channels
         give zeros."""
-        matrix = self.correlation if standardized else self._of_the_living(self.covariance)
-        return torch.linalg.eigvalsh(matrix).flip(0).clamp(min=0)
+        return torch.linalg.eigvalsh(self._matrix(standardized)).flip(0).clamp(min=0)
 
     def effective_rank(self, standardized: bool = False) -> float:
         """e to the entropy of the singular values of the centred samples, from 1 to C; 0 if all channels are dead.
@@ -164,6 +191,16 @@ class ChannelStatistics:
         if values[0] == 0:
             return 0.0
         return torch.special.entr(values / values.sum()).sum().exp().item()
+
+    def participation_ratio(self, standardized: bool = False) -> float:
+        """(Σ λ)² / Σ λ² of the eigenvalues λ of :meth:`spectrum`, from 1 to C; 0 if all channels are dead.
+
+        It counts directions by their variance, and so gives small ones less weight than the effective rank does.
+        """
+        matrix = self._matrix(standardized)
+        if self.dead.all():
+            return 0.0
+        return (matrix.trace() ** 2 / matrix.square().sum()).item()
 
     def components(self, share: float = 0.99, standardized: bool = False) -> int:
         """How many principal components hold ``share`` of the variance; 0 if all channels are dead.
@@ -192,10 +229,8 @@ class ChannelStatistics:
         Raises:
             ValueError: if ``threshold`` is not above 0 and at most 1.
         """
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold = {threshold!r} must be above 0 and at most 1.")
         r, covariance = self.correlation, self.covariance
-        of, channel = (r.abs().triu(1) >= _at_least(threshold)).nonzero(as_tuple=True)
+        of, channel = (r.abs().triu(1) >= _least_r(threshold)).nonzero(as_tuple=True)
         scale = covariance[of, channel] / covariance[of, of]
         offset = self.mean[channel] - scale * self.mean[of]
         columns = (channel, of, r[of, channel], scale, offset)
@@ -217,6 +252,13 @@ def in_float64(tensor: Tensor) -> Tensor:
 def _at_least(bound: float) -> float:
     """``bound``, less what rounding may take from a number that is as large."""
     return bound * (1 - _ROUNDING)
+
+
+def _least_r(threshold: float) -> float:
+    """The least ``|r|`` that a threshold admits; a ``ValueError`` if it is not above 0 and at most 1."""
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold = {threshold!r} must be above 0 and at most 1.")
+    return _at_least(threshold)
 
 
 def ridged(correlation: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
 from eamlib.papers.reproduce import run_unit
 from eamlib.papers.training_runs import Unit
+from eamlib.training.loop import normalize
 
 UNIT = Unit("mobilenet_v1", "dynamic", 0.125, (), "digits", 1, 0)
 NAME = f"digits/{UNIT.name}"
@@ -57,23 +58,24 @@ def tiny_network(model=None):
 def test_the_tables_hold_what_the_library_measures():
     this = tiny_network()
     tables = recorded.measure(this, channels=[2, 4])
-    outputs = library.measure(this.model, this.batches())
-    inputs = library.measure(this.model, this.batches(), side="input")
-    assert [(row["layer"], row["side"]) for row in tables["layers"]] == [
-        ("0", "output"),
-        ("3", "output"),
-        ("0", "input"),
-        ("3", "input"),
+    assert [(row["layer"], row["view"]) for row in tables["layers"]] == [
+        ("0", "pixels"),
+        ("3", "pixels"),
+        ("0", "means"),
+        ("3", "means"),
     ]
     for row in tables["layers"]:
-        statistics = (outputs if row["side"] == "output" else inputs)[row["layer"]]
+        parts = [[normalize(this.images.images[i::4], this.mean, this.std)] for i in range(4)]
+        wanted = {"layers": [row["layer"]], "side": "input", "view": row["view"]}
+        folds = [library.measure(this.model, part, **wanted)[row["layer"]] for part in parts]
+        statistics = library.merged(folds)
         assert (row["channels"], row["dead"]) == (statistics.channels, int(statistics.dead.sum()))
         assert {name: row[name] for name in library.STRENGTHS} == statistics.strengths()
         assert row["effective_rank"] == pytest.approx(statistics.effective_rank())
-        assert row["components_standardized"] == statistics.components(standardized=True)
-        assert row["duplicates_90"] == len(statistics.duplicates(0.9))
-        live = statistics.predictability()[~statistics.dead]
-        assert row["predictability"] == pytest.approx(live.mean().item())
+        assert row["participation_ratio_standardized"] == pytest.approx(statistics.participation_ratio(True))
+        assert row["partnered"] == statistics.partnered(0.8)
+        live = ~statistics.dead
+        assert row["held_out_r2"] == pytest.approx(library.held_out_r2(folds)[live].mean().item())
     assert [(row["kind"], row["depth"]) for row in tables["layers"]][:2] == [("standard", 1), ("standard", 2)]
 
     readings = recorded.readings([2, 4])
@@ -123,7 +125,7 @@ def test_layers_in_the_order_they_run_without_those_that_read_little():
             return self.pool(self.last(self.first(input).relu())).flatten(1)[:, :4]
 
     tables = recorded.measure(tiny_network(Backwards()), channels=[2])
-    assert [(row["layer"], row["kind"], row["depth"]) for row in tables["layers"] if row["side"] == "input"] == [
+    assert [(row["layer"], row["kind"], row["depth"]) for row in tables["layers"] if row["view"] == "means"] == [
         ("first", "standard", 1),
         ("last", "pointwise", 2),
         ("pool", "pooling", 2),
@@ -254,7 +256,8 @@ def test_the_untrained_network_is_the_one_that_training_began_with(run, tmp_path
         (["efficientnet_light0"], "Did you mean 'efficientnet_lite0'?"),
         ([NAME, "--images", "photos"], "--images = 'photos' is unknown. Did you mean 'photographs'?"),
         ([NAME, "--images", "sample"], "not what a network of digits was trained on; allowed: test."),
-        (["untrained/torchvision/resnet18", "--images", "test"], "which is of ImageNet; allowed: photographs"),
+        (["untrained/torchvision/resnet18", "--images", "test"], "of ImageNet; allowed: photographs or tiny_imagenet"),
+        ([NAME, "--images", "tiny_imagenet"], "not what a network of digits was trained on; allowed: test."),
         ([NAME, "--count", "0"], "--count = 0"),
         ([NAME, "--count", "7"], "7 images are too few; at least 8"),
         ([NAME, "--count", "8", "--channels", "-1"], "--channels = -1"),
@@ -306,6 +309,18 @@ def test_torchvision_networks_are_drawn_without_a_network():
     pytest.importorskip("skimage")
     this = network("untrained/torchvision/shufflenet_v2_x0_5", count=8)
     assert [row.depth for row in recorded.as_they_run(this.model, next(this.batches())[:1])][-1] == 56
+
+
+def test_photographs_of_imagenet_are_drawn_from_all_classes_and_enlarged(monkeypatch):
+    pytest.importorskip("skimage")
+    grey = torch.arange(100).view(100, 1, 1, 1).expand(-1, 3, 4, 4).byte()
+    tiny_imagenet = data.ImageSet("tiny_imagenet", grey, torch.arange(100), ("a",) * 100)
+    monkeypatch.setattr(data, "load", lambda name, *, train: tiny_imagenet)
+    this = network("untrained/torchvision/shufflenet_v2_x0_5", images="tiny_imagenet", count=9)
+    batch = next(this.batches())
+    assert batch.shape == (9, 3, 224, 224) and not this.labelled
+    assert this.images.labels.tolist() != list(range(9)) and len(this.images.labels.unique()) == 9
+    torch.testing.assert_close(batch[:, :, 0, 0], normalize(this.images.images, this.mean, this.std)[:, :, 0, 0])
 
 
 def test_the_help_says_what_a_network_is(capsys):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eamlib.redundancy import EDGES, STRENGTHS, ChannelStatistics, Duplicate
+from eamlib.redundancy import EDGES, STRENGTHS, ChannelStatistics, Duplicate, merged
 
 IDLE = 0.0, 1e-3, 1000.1  # constants: what a dead channel may hold
 
@@ -53,6 +53,17 @@ def test_any_split_gives_the_statistics_of_all(cuts, seed, offset):
     assert statistics.count == 60
     close(statistics.mean, samples.mean(0), 1e-12)
     close(statistics.correlation, np.corrcoef(samples.T), 1e-7)
+
+
+@settings(max_examples=20, deadline=None)
+@given(cut=st.integers(0, 60), seed=st.integers(0, 99))
+def test_merged_parts_are_the_whole(cut, seed):
+    samples = mixed(seed=seed)
+    parts = [of(samples[:cut]), of(samples[cut:])]
+    whole = merged(parts)
+    assert whole.count == 60 and [part.count for part in parts] == [cut, 60 - cut]
+    close(whole.mean, samples.mean(0), 1e-12)
+    close(whole.covariance, np.cov(samples.T, bias=True))
 
 
 def test_a_part_too_large_for_one_go_is_split(monkeypatch):
@@ -124,6 +135,24 @@ def test_strengths_by_hand():
         {"strong": 2 / 6, "middle": 3 / 6, "weak": 0, "none": 1 / 6}
     )
     assert tuple(statistics.strengths()) == STRENGTHS and EDGES == (0.8, 0.5, 0.2)
+
+
+def test_where_each_channel_has_one_double_few_pairs_are_strong_and_all_channels_have_a_partner():
+    base = torch.randn(4000, 8, dtype=torch.float64)
+    statistics = of(torch.cat([base, -base, torch.randn(4000, 1, dtype=torch.float64)], 1))
+    assert statistics.partnered() == 16 / 17 and statistics.partnered(1.0) == 16 / 17
+    assert statistics.strengths()["strong"] == pytest.approx(8 / (17 * 8))
+    assert of(np.ones((9, 3))).partnered() == 0 and of(base[:, :1]).partnered() == 0
+
+
+def test_the_participation_ratio_is_that_of_the_eigenvalues():
+    samples = mixed(channels=9) * np.logspace(-2, 2, 9)
+    for standardized, matrix in ((False, np.cov(samples.T)), (True, np.corrcoef(samples.T))):
+        values = np.linalg.eigvalsh(matrix)
+        assert of(samples).participation_ratio(standardized) == pytest.approx(values.sum() ** 2 / (values**2).sum())
+    with_a_dead_one = np.concatenate([samples, np.full((60, 1), 7.0)], 1)
+    assert of(with_a_dead_one).participation_ratio() == pytest.approx(of(samples).participation_ratio())
+    assert of(np.ones((9, 3))).participation_ratio() == 0
 
 
 @pytest.mark.parametrize("standardized", [False, True])
@@ -202,6 +231,8 @@ def test_a_copy_is_predictable_and_noise_is_not():
         (lambda s: s.strengths((0.5, 0.8, 0.2)), "must be three numbers that fall"),
         (lambda s: s.components(0), "share = 0 must be above 0 and at most 1"),
         (lambda s: s.duplicates(1.5), "threshold = 1.5 must be above 0 and at most 1"),
+        (lambda s: s.partnered(0), "threshold = 0 must be above 0 and at most 1"),
+        (lambda s: s.merge(ChannelStatistics(4)), "other is of 4 channels; allowed are 3"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_added(ask, message):

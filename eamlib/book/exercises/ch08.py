@@ -23,7 +23,7 @@ QUIZZES = {
             {
                 "W Σ Wᵀ is symmetric.": "So is the identity, whose rank is full.",
                 "W Σ Wᵀ has O rows.": "That bounds the rank by O, which is the larger of the two.",
-                "Its eigenvalues are not negative.": "True, and it says nothing of how many of them are zero.",
+                "Its eigenvalues are not negative.": "True, and it does not say how many of them are zero.",
             },
         ),
         choice(
@@ -63,11 +63,11 @@ QUIZZES = {
         number(
             "How many bytes do all values of the layer take in float32, all images together?",
             4 * _SAMPLES * _C,
-            "Images · places · channels, 4 bytes each.",
+            "Images · positions · channels, 4 bytes each.",
             right="10,000 · 196 · 512 · 4: four gigabytes.",
             mistakes={
                 _SAMPLES * _C: "That is how many values; a float32 has 4 bytes.",
-                4 * _IMAGES * _C: "Each map has 14 · 14 places.",
+                4 * _IMAGES * _C: "Each map has 14 · 14 positions.",
             },
         ),
         number(

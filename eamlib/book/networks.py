@@ -53,6 +53,7 @@ class Network:
         mean, std: of the pixels that it was trained on, ``[3, 1, 1]``.
         origin: where its weights are from, in words.
         labelled: whether the labels of ``images`` are what it was trained to say.
+        trained_on: of a run the name of its data; None of all others.
 
     Example:
         >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=4)
@@ -67,6 +68,7 @@ class Network:
     std: Tensor
     origin: str
     labelled: bool
+    trained_on: str | None = None
 
     def batches(self) -> Iterator[Tensor]:
         """The images, normalised, ``[B, 3, H, W]``."""
@@ -117,7 +119,7 @@ def network(
         positive_int("--count", count)
     if images is not None:
         one_of("--images", images, IMAGES)
-    record = Path(results) / f"{trained}.json"
+    record, trained_on = Path(results) / f"{trained}.json", None
     if trained == LITE:
         shown = _photographs(name, images)
         model, origin = _lite(draw)
@@ -129,7 +131,7 @@ def network(
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     elif record.is_file() or f"{trained}.json" in published_hashes():
         unit, model, origin = _run(trained, draw, results, work)
-        shown = _of_the_run(unit.data, images)
+        shown, trained_on = _of_the_run(unit.data, images), unit.data
         mean, std = weights.PIXEL_STATISTICS.get(unit.data) or pixel_statistics(data.load(unit.data))
     elif Path(trained).is_dir():
         model, origin, shown, (mean, std) = _folder(Path(trained), draw, images)
@@ -137,7 +139,9 @@ def network(
         raise _unknown(name, trained, Path(results))
     if count is not None:
         shown = shown.subset(slice(count))
-    found = Network(name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs")
+    found = Network(
+        name, model.eval(), shown, mean, std, origin, labelled=shown.name != "photographs", trained_on=trained_on
+    )
     if draw:
         update_bn(found.batches(), model)
         model.eval()

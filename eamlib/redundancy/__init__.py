@@ -1,9 +1,11 @@
 """How much the channels of a network repeat each other, and what can be read from a few of them.
 
 :class:`ChannelStatistics` is the measure, :func:`measure` and :func:`kernels` take it of a network's maps and of its
-weights, :func:`without` removes channels, and :func:`premise` asks what a few channels tell of all the others.
+weights, :func:`without` removes channels, :func:`premise` asks what a few channels tell of all the others, and
+:func:`imitate` whether that is enough to answer as an attention does.
 """
 
+from eamlib.redundancy.imitation import Imitation, imitate
 from eamlib.redundancy.measure import kernels, measure
 from eamlib.redundancy.premise import Premise, Reading, premise
 from eamlib.redundancy.removal import removal_order, without
@@ -14,8 +16,10 @@ __all__ = [
     "STRENGTHS",
     "ChannelStatistics",
     "Duplicate",
+    "Imitation",
     "Premise",
     "Reading",
+    "imitate",
     "kernels",
     "measure",
     "premise",

@@ -2,7 +2,7 @@
 
 A record holds three tables:
 
-- ``exchanged``: the exchange test, of the network's own attention and of every imitation;
+- ``exchanged``: the exchange test, of the network's own attention, its mean and every imitation;
 - ``imitated``: the divergence of each layer's imitation;
 - ``baselines``: what pixels and the class tell of a layer's descriptor and attention, alone and beside a reading.
 """
@@ -29,19 +29,16 @@ from eamlib.training.loop import normalize
 __all__ = ["IMITATIONS", "lines", "measure", "published"]
 
 IMITATIONS = {
-    **{f"rcr, draw {seed}": partial(EAMAttention, seed=seed) for seed in range(2)},
+    "rcr": partial(EAMAttention, seed=0),
     "cgr": partial(EAMAttention, select="cgr"),
     "all channels": KernelAttention,
 }
 """What imitates the attention, by name. The last reads what DyNet's attention reads, in a network as large."""
-READINGS = {
-    "nothing": [None],
-    "rcr": [Reading(seed=seed) for seed in range(2)],
-    "cgr": [Reading("cgr")],
-}
+READINGS = {"nothing": None, "rcr": Reading(seed=0), "cgr": Reading("cgr")}
 PIXELS = 6  # an image at 6 × 6 in three colours are 108 numbers, as many as EAM's 100 at least
 
 _BATCH = 500
+_RECALIBRATED = 2_000  # training images, for the mean attention and the statistics of batch normalisation
 
 
 def measure(network: Network, train: int, *, device: torch.device | str = "cpu") -> dict:
@@ -62,14 +59,20 @@ def measure(network: Network, train: int, *, device: torch.device | str = "cpu")
     everything = data.load(network.trained_on)
     drawn = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))[:train]
     pixels = normalize(everything.images[drawn], network.mean, network.std)
-    found = {
-        name: {one.layer: one for one in imitate(model, pixels.split(_BATCH), network.batches(), attention)}
-        for name, attention in IMITATIONS.items()
-    }
+    taught = imitate(model, pixels.split(_BATCH), network.batches(), IMITATIONS)
+    found = {name: {one.layer: one for one in several} for name, several in taught.items()}
     attentions = {name: {layer: one.attention for layer, one in found[name].items()} for name in found}
-    layers = [layer for layer in as_they_run(model, pixels[:1].to(device)) if layer.name in found["cgr"]]
+    layers = [layer for layer in as_they_run(model, pixels[:1].to(device)) if layer.name in next(iter(found.values()))]
+    tested = exchange(
+        model,
+        network.images,
+        everything,
+        count=_RECALIBRATED,
+        attentions=("own", "mean"),
+        imitations=attentions,
+    )
     return {
-        "exchanged": [vars(one) for one in exchange(model, network.images, everything, imitations=attentions)],
+        "exchanged": [vars(one) for one in tested],
         "imitated": [
             {
                 **layer.place,
@@ -80,29 +83,26 @@ def measure(network: Network, train: int, *, device: torch.device | str = "cpu")
             for layer in layers
             for name, of_layers in found.items()
         ],
-        "baselines": list(_baselines(network, layers)),
+        "baselines": list(_baselines(network, {layer.name: layer.place for layer in layers})),
     }
 
 
-def _baselines(network: Network, layers: list) -> Iterator[dict]:
+def _baselines(network: Network, places: dict[str, dict]) -> Iterator[dict]:
     pixels = normalize(network.images.images, network.mean, network.std)
     pixels = F.adaptive_avg_pool2d(pixels, PIXELS).flatten(1)
     label = F.one_hot(network.images.labels, len(network.images.classes))
     known = {"nothing": None, "pixels": pixels, "label": label, "pixels and label": torch.cat([pixels, label], 1)}
     for given, features in known.items():
-        asked = [one for name in READINGS for one in READINGS[name] if one is not None or features is not None]
-        found = premise(network.model, network.batches(), asked, [layer.name for layer in layers], given=features)
-        for layer in layers:
-            for name, readings in READINGS.items():
-                of_it = [one for one in found if one.layer == layer.name and one.reading in readings]
-                if of_it:
-                    yield {
-                        **layer.place,
-                        "given": given,
-                        "reads": name,
-                        "mean_r2": fmean(one.mean_r2 for one in of_it),
-                        "attention_r2": fmean(one.attention_r2 for one in of_it),
-                    }
+        asked = {reading: name for name, reading in READINGS.items() if reading is not None or features is not None}
+        found = premise(network.model, network.batches(), [*asked], [*places], given=features)
+        for one in found:
+            yield {
+                **places[one.layer],
+                "given": given,
+                "reads": asked[one.reading],
+                "mean_r2": one.mean_r2,
+                "attention_r2": one.attention_r2,
+            }
 
 
 def published(name: str) -> dict:

@@ -7,7 +7,7 @@ each layer a network of its own learns to answer what the layer's attention answ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from eamlib.analysis.mixtures import dynamic_layers
 from eamlib.analysis.watch import Batch, outputs_of
 from eamlib.layers import DynamicConv2d, EAMAttention, KernelAttention
 
-_STATIC = 1e-6  # bits: below it, what an attention says of an image is rounding
+_STATIC = 1e-4  # bits: an attention that says less of an image is the same for all in effect
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Imitation:
     @property
     def share(self) -> float:
         """How much of what the layer's attention tells about an image is imitated: 1 is all of it, 0 is no better than
-        the constant. 0 where the layer's own attention is the same for all images."""
+        the constant. 0, too, where the layer's own attention is the same for all images in effect."""
         return 1 - self.divergence / self.constant if self.constant > _STATIC else 0.0
 
 
@@ -56,24 +56,24 @@ def imitate(
     model: nn.Module,
     train: Iterable[Batch],
     test: Iterable[Batch],
-    attention: Callable[[int, int], EAMAttention | KernelAttention],
+    attentions: Mapping[str, Callable[[int, int], EAMAttention | KernelAttention]],
     *,
     epochs: int = 20,
-    batch_size: int = 100,
+    batch_size: int = 200,
     learning_rate: float = 0.01,
     seed: int = 0,
-) -> list[Imitation]:
-    """Teach every dynamic layer's attention to another one.
+) -> dict[str, list[Imitation]]:
+    """Teach every dynamic layer's attention to others.
 
     ``model`` is frozen. What an imitation reads, and what it is to answer, is noted in the network as it is, layer by
     layer; each imitation then learns by Adam, with a cosine schedule, to minimise the Kullback-Leibler divergence. What
-    is noted lies in memory: n · p² + K numbers per image and layer.
+    is noted lies in memory: per image and layer the K weights and n · p² numbers of each imitation.
 
     Args:
         model: with :class:`~eamlib.layers.DynamicConv2d` layers; it runs in eval mode and is left as it is.
         train: the images that are learned from, ``[B, C, H, W]``, or pairs of these and labels, which are not read.
         test: those that the imitations are judged on.
-        attention: makes an imitation of (in_channels, num_kernels): the class
+        attentions: by a name, what makes an imitation of (in_channels, num_kernels): the class
             :class:`~eamlib.layers.KernelAttention`, or ``functools.partial(EAMAttention, select="cgr")``.
         epochs: passes over the training images.
         batch_size: images per step.
@@ -81,18 +81,19 @@ def imitate(
         seed: of the imitations' weights and of the order of the images.
 
     Returns:
-        One :class:`Imitation` per layer, in the model's order.
+        By the names of ``attentions``, an :class:`Imitation` per layer, in the model's order.
 
     Raises:
-        ValueError: if ``model`` has no such layer, a number is out of its range, ``attention`` makes something else, or
-            as :func:`eamlib.analysis.watch.outputs_of`.
+        ValueError: if ``model`` has no such layer, a number is out of its range, one of ``attentions`` makes something
+            else, or as :func:`eamlib.analysis.watch.outputs_of`.
 
     Example:
         >>> from functools import partial
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10)
         >>> images = torch.randn(40, 3, 32, 32)
-        >>> found = imitate(model, [images[:20]], [images[20:]], partial(EAMAttention, select="cgr"), epochs=1)
-        >>> len(found), found[0].layer
+        >>> cgr = {"cgr": partial(EAMAttention, select="cgr")}
+        >>> found = imitate(model, [images[:20]], [images[20:]], cgr, epochs=1)
+        >>> len(found["cgr"]), found["cgr"][0].layer
         (26, 'features.1.0.0')
     """
     positive_int("epochs", epochs)
@@ -102,34 +103,40 @@ def imitate(
     layers = dynamic_layers(model, DynamicConv2d)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
-        imitations = {name: _made(attention, layer) for name, layer in layers.items()}
+        imitations = {
+            name: [_made(of, make, layer) for of, make in attentions.items()] for name, layer in layers.items()
+        }
 
         def own_and_read(name: str, inputs: tuple, _: None) -> Tensor:
-            return torch.cat([layers[name].attention(inputs[0]), imitations[name].descriptor(inputs[0])], 1)
+            read = (imitation.descriptor(inputs[0]) for imitation in imitations[name])
+            return torch.cat([layers[name].attention(inputs[0]), *read], 1)
 
         learned, judged = (outputs_of(model, batches, layers, own_and_read, before=True) for batches in (train, test))
-        found = []
-        for name, imitation in imitations.items():
-            kernels = layers[name].num_kernels
-            own, read = learned[name].tensor_split([kernels], 1)
-            _learn(imitation, own, read, epochs, batch_size, learning_rate)
-            mean = own.mean(0, keepdim=True)
-            own, read = judged[name].tensor_split([kernels], 1)
-            with torch.no_grad():
-                answers = _logits(imitation, read).softmax(1)
-            found.append(Imitation(name, imitation, _bits(own, answers), _bits(own, mean)))
+        found: dict[str, list[Imitation]] = {of: [] for of in attentions}
+        for name, of_layer in imitations.items():
+            sizes = [layers[name].num_kernels, *(imitation.predict[0].in_features for imitation in of_layer)]
+            own, *learn_from = learned[name].split(sizes, 1)
+            own_judged, *judge_by = judged[name].split(sizes, 1)
+            constant = _bits(own_judged, own.mean(0, keepdim=True))
+            for of, imitation, read, unseen in zip(attentions, of_layer, learn_from, judge_by, strict=True):
+                _learn(imitation, own, read, epochs, batch_size, learning_rate)
+                with torch.no_grad():
+                    answers = _logits(imitation, unseen).softmax(1)
+                found[of].append(Imitation(name, imitation, _bits(own_judged, answers), constant))
     return found
 
 
-def _made(attention: Callable[[int, int], nn.Module], layer: DynamicConv2d) -> nn.Module:
-    made = attention(layer.in_channels, layer.num_kernels)
+def _made(name: str, make: Callable[[int, int], nn.Module], layer: DynamicConv2d) -> nn.Module:
+    made = make(layer.in_channels, layer.num_kernels)
     if not isinstance(made, EAMAttention | KernelAttention):
-        raise ValueError(f"attention makes a {type(made).__name__}; allowed is an EAMAttention or a KernelAttention.")
+        raise ValueError(
+            f"attentions[{name!r}] makes a {type(made).__name__}; allowed is an EAMAttention or a KernelAttention."
+        )
     return made.to(layer.weight)
 
 
 def _learn(imitation: nn.Module, own: Tensor, read: Tensor, epochs: int, batch_size: int, rate: float) -> None:
-    optimizer = torch.optim.Adam(imitation.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(imitation.parameters(), lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in range(epochs):
         for rows in torch.randperm(len(own)).split(batch_size):

@@ -7,7 +7,7 @@ of another image, or by none at all. Where it loses nothing, a comparison of att
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -86,6 +86,7 @@ def exchange(
     count: int = 5_000,
     batch_size: int = 500,
     seed: int = 0,
+    attentions: Sequence[str] = EXCHANGES,
     imitations: Mapping[str, Mapping[str, nn.Module]] | None = None,
 ) -> list[Exchanged]:
     """Test a network with its own attention, the mean, another image's and a uniform one, as it is and recalibrated.
@@ -101,16 +102,18 @@ def exchange(
         count: how many of the training images to draw, at most.
         batch_size: images run at once; recalibration takes the mean over such batches.
         seed: of both draws, of training images and of whose attention an image gets.
+        attentions: which of :data:`EXCHANGES` to test.
         imitations: further attentions by a name: a module for each of some layers, ``[B, C, H, W] -> [B, K]``, which
             stands there in place of the layer's own (:func:`eamlib.redundancy.imitate`).
 
     Returns:
-        One :class:`Exchanged` for each of :data:`EXCHANGES` and of ``imitations`` as the network is, then for each
+        One :class:`Exchanged` for each of ``attentions`` and of ``imitations`` as the network is, then for each
         recalibrated. The first is the network itself; ``"own"`` recalibrated shows what recalibration alone does.
 
     Raises:
         ValueError: if ``model`` has no such layer, ``count`` or ``batch_size`` is below 1, ``seed`` is below 0, a
-            set has fewer than two images, or an imitation has a name of :data:`EXCHANGES` or an unknown layer.
+            set has fewer than two images, an attention is unknown, or an imitation has a name of :data:`EXCHANGES` or an
+            unknown layer.
 
     Example:
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10, stem_stride=1)
@@ -128,6 +131,8 @@ def exchange(
         if len(images) < 2:
             raise ValueError(f"{name} holds {len(images)} images; allowed are at least 2, to exchange among.")
     layers, imitations = dynamic_layers(model, DynamicConv2d), imitations or {}
+    for attention in attentions:
+        one_of("attentions", attention, EXCHANGES)
     for name, of_layers in imitations.items():
         if name in EXCHANGES:
             raise ValueError(f"imitations holds {name!r}, which the test makes itself; allowed are other names.")
@@ -163,7 +168,7 @@ def exchange(
     with evaluating(model):
         own_known = logits("test", "own").argmax(1) == labels
         for recalibrated in (False, True):
-            for attention in (*EXCHANGES, *imitations):
+            for attention in (*attentions, *imitations):
                 with same_modules(model):
                     if recalibrated:
                         _recalibrate(model, partial(logits, "train", attention))

@@ -21,11 +21,10 @@ from eamlib.__main__ import main
 from eamlib.book import imitation_records, weights
 from eamlib.book import redundancy_records as recorded
 from eamlib.book.networks import Network, network
-from eamlib.layers import DynamicConv2d, KernelAttention
+from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
 from eamlib.papers.reproduce import run_unit
 from eamlib.papers.training_runs import Unit
-from eamlib.training.exchanged import EXCHANGES
 
 UNIT = Unit("mobilenet_v1", "dynamic", 0.125, (), "digits", 1, 0)
 NAME = f"digits/{UNIT.name}"
@@ -174,8 +173,6 @@ def test_pandas_takes_a_table_as_it_is():
 
 
 def test_attention_is_exchanged_and_imitated(run, tmp_path, capsys, monkeypatch):
-    imitations = {"rcr, draw 0": imitation_records.IMITATIONS["rcr, draw 0"]}
-    monkeypatch.setattr(imitation_records, "IMITATIONS", imitations | {"all channels": KernelAttention})
     file = tmp_path / "record.json"
     assert main(command(run, NAME, "--imitate", "40", "--json", str(file))) == 0
     record = records.read(file)
@@ -185,9 +182,9 @@ def test_attention_is_exchanged_and_imitated(run, tmp_path, capsys, monkeypatch)
     assert "\n".join(imitation_records.lines(found)) in capsys.readouterr().out
 
     layers = [name for name, module in UNIT.build().named_modules() if isinstance(module, DynamicConv2d)]
-    assert [row["layer"] for row in found["imitated"]] == [name for name in layers for _ in range(2)]
+    assert [row["layer"] for row in found["imitated"]] == [name for name in layers for _ in range(3)]
     assert {(row["attention"], row["recalibrated"]) for row in found["exchanged"]} == {
-        (name, again) for name in (*EXCHANGES, "rcr, draw 0", "all channels") for again in (False, True)
+        (name, again) for name in ("own", "mean", "rcr", "cgr", "all channels") for again in (False, True)
     }
     known = {(row["given"], row["reads"]) for row in found["baselines"]}
     assert len(known) == 4 * 3 - 1 and ("nothing", "nothing") not in known
@@ -195,8 +192,7 @@ def test_attention_is_exchanged_and_imitated(run, tmp_path, capsys, monkeypatch)
 
 def test_what_is_known_of_an_image_beside_a_reading():
     this = tiny_network()
-    layers = [layer for layer in recorded.as_they_run(this.model, next(this.batches())[:1]) if layer.name == "3"]
-    rows = {(row["given"], row["reads"]): row for row in imitation_records._baselines(this, layers)}
+    rows = {(row["given"], row["reads"]): row for row in imitation_records._baselines(this, {"3": {"layer": "3"}})}
     [expected] = library.premise(
         this.model, this.batches(), [None], ["3"], given=nn.functional.one_hot(this.images.labels, 4)
     )

@@ -28,7 +28,9 @@ def network(select):
 
 
 def imitated(model, attention=FIRST_QUARTER, train=1_000, **options):
-    [found] = imitate(model, images(train).split(300), images(500, seed=1).split(200), attention, **options)
+    [found] = imitate(model, images(train).split(300), images(500, seed=1).split(200), {"it": attention}, **options)[
+        "it"
+    ]
     return found
 
 
@@ -51,7 +53,7 @@ def test_the_divergence_is_that_of_the_imitation_in_the_network():
 
 def test_the_best_constant_misses_the_information_of_the_attention():
     model, batches = network("slice0"), [images(400)]
-    [found] = imitate(model, batches, batches, FIRST_QUARTER, epochs=1)
+    [found] = imitate(model, batches, batches, {"it": FIRST_QUARTER}, epochs=1)["it"]
     with torch.no_grad():
         share = diagnosis("0", model[0].attention(batches[0]).double()).information  # of log2 3 bits
     assert found.constant == pytest.approx(share * torch.tensor(3.0).log2().item(), abs=1e-5)
@@ -61,6 +63,17 @@ def test_of_a_static_attention_nothing_is_imitated():
     model = nn.Sequential(DynamicConv2d(16, 4, 1, num_kernels=3, attention=UniformAttention(16, 3)))
     found = imitated(model, KernelAttention, train=100, epochs=1)
     assert found.constant == pytest.approx(0, abs=1e-6) and found.share == 0
+
+
+def test_several_are_taught_at_once_by_what_each_reads():
+    both = {
+        "first": FIRST_QUARTER,
+        "last": partial(EAMAttention, select="slice3", output_size=2),
+        "all": KernelAttention,
+    }
+    found = imitate(network("slice3"), [images(1_000)], [images(500, seed=1)], both, epochs=20)
+    first, last, _ = (found[name][0] for name in both)
+    assert first.constant == last.constant and last.share > 0.5 > 0.05 > first.share
 
 
 def test_a_temperature_of_the_imitation_is_its_own():
@@ -88,12 +101,13 @@ def test_nothing_but_the_imitation_changes_and_the_seed_decides():
         ({"batch_size": 0}, "batch_size = 0"),
         ({"learning_rate": 0.0}, "learning_rate = 0"),
         ({"seed": -1}, "seed = -1"),
-        ({"attention": UniformAttention}, "attention makes a UniformAttention; allowed is an EAMAttention or a"),
+        ({"attentions": {"it": UniformAttention}}, r"attentions\['it'\] makes a UniformAttention; allowed is an EAM"),
         ({"model": nn.Conv2d(16, 2, 1)}, "has no dynamic layer"),
         ({"test": []}, "batches holds no image"),
     ],
 )
 def test_bad_input_is_named(wrong, match):
-    given = {"model": network("slice0"), "train": [images(4)], "test": [images(4)], "attention": FIRST_QUARTER}
+    given = {"model": network("slice0"), "train": [images(4)], "test": [images(4)]}
+    given["attentions"] = {"it": FIRST_QUARTER}
     with pytest.raises(ValueError, match=match):
         imitate(**given | wrong)

@@ -108,6 +108,7 @@ def test_the_interval_covers_the_difference():
         ({"seed": -1}, "seed = -1"),
         ({"test": images(1)}, "test holds 1 images; allowed are at least 2"),
         ({"model": nn.Conv2d(3, 2, 1)}, "has no dynamic layer"),
+        ({"attentions": ["men"]}, "attentions = 'men' is unknown. Did you mean 'mean'"),
         ({"imitations": {"mean": {}}}, "imitations holds 'mean', which the test makes itself"),
         ({"imitations": {"rcr": {"1": Reads()}}}, r"imitations\['rcr'\]: layer = '1' is unknown"),
     ],
@@ -128,6 +129,7 @@ class Dark(nn.Module):
 def test_an_imitation_stands_in_for_the_layer():
     model = network()
     given = {"the same": {"0": Reads()}, "dark": {"0": Dark()}, "nothing": {}}
+    only = {"attentions": ["own"], "imitations": given}
     found = {
         (one.attention, one.recalibrated): one for one in exchange(model, images(40), images(20), imitations=given)
     }

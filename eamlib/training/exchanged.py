@@ -112,8 +112,8 @@ def exchange(
 
     Raises:
         ValueError: if ``model`` has no such layer, ``count`` or ``batch_size`` is below 1, ``seed`` is below 0, a
-            set has fewer than two images, an attention is unknown, or an imitation has a name of :data:`EXCHANGES` or an
-            unknown layer.
+            set has fewer than two images, an attention is unknown, or an imitation has a name of :data:`EXCHANGES` or
+            an unknown layer.
 
     Example:
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10, stem_stride=1)

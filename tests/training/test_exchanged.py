@@ -129,11 +129,9 @@ class Dark(nn.Module):
 def test_an_imitation_stands_in_for_the_layer():
     model = network()
     given = {"the same": {"0": Reads()}, "dark": {"0": Dark()}, "nothing": {}}
-    only = {"attentions": ["own"], "imitations": given}
-    found = {
-        (one.attention, one.recalibrated): one for one in exchange(model, images(40), images(20), imitations=given)
-    }
-    assert [name for name, again in found if again] == [*EXCHANGES, *given]
+    tests = exchange(model, images(40), images(20), attentions=["own"], imitations=given)
+    found = {(one.attention, one.recalibrated): one for one in tests}
+    assert list(found) == [(name, again) for again in (False, True) for name in ("own", *given)]
     for again in (False, True):
         assert found["the same", again].accuracy == found["nothing", again].accuracy == 100
         assert (found["dark", again].accuracy, found["dark", again].lost) == (50, 20)

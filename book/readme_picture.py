@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-cells = json.loads((ROOT / "notebooks" / "09_eam" / "09_1_select_pool_predict.ipynb").read_text(encoding="utf-8"))["cells"]
+source = ROOT / "notebooks" / "09_eam" / "09_1_select_pool_predict.ipynb"
+cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
 [cell] = [cell for cell in cells if "readme-picture" in cell["metadata"].get("tags", [])]
 alt = html.escape(cell["metadata"]["mystnb"]["image"]["alt"])
 page = ROOT / "_build" / "html" / "notebooks" / "09_eam" / "09_1_select_pool_predict.html"

@@ -122,7 +122,7 @@ sys.modules |= dict.fromkeys({sorted(OPTIONAL)})
 import torch, eamlib
 for name in eamlib._ON_TOUCH:
     dir(getattr(eamlib, name))
-from eamlib.book import findings, redundancy_records
+from eamlib.book import findings, imitation_records, redundancy_records
 from eamlib.papers import accuracy, eam
 from eamlib.book import networks, report, weights
 from eamlib.papers import plans, reproduce, statistics

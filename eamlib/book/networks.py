@@ -57,6 +57,7 @@ class Network:
         origin: where its weights are from, in words.
         labelled: whether the labels of ``images`` are what it was trained to say.
         size: pixels a side to which the images are enlarged; None leaves them as they are.
+        trained_on: of a run the name of its data; None of all others.
 
     Example:
         >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=4)
@@ -72,6 +73,7 @@ class Network:
     origin: str
     labelled: bool
     size: int | None = None
+    trained_on: str | None = None
 
     def batches(self) -> Iterator[Tensor]:
         """The images, normalised, ``[B, 3, H, W]``."""
@@ -126,7 +128,7 @@ def network(
         positive_int("--count", count)
     if images is not None:
         one_of("--images", images, IMAGES)
-    record, size = Path(results) / f"{trained}.json", None
+    record, size, trained_on = Path(results) / f"{trained}.json", None, None
     if trained == LITE:
         shown, size = _of_imagenet(name, images)
         model, origin = _lite(draw)
@@ -138,7 +140,7 @@ def network(
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     elif record.is_file() or f"{trained}.json" in published_hashes():
         unit, model, origin = _run(trained, draw, results, work)
-        shown = _of_the_run(unit.data, images)
+        shown, trained_on = _of_the_run(unit.data, images), unit.data
         mean, std = weights.PIXEL_STATISTICS.get(unit.data) or pixel_statistics(data.load(unit.data))
     elif Path(trained).is_dir():
         model, origin, shown, (mean, std) = _folder(Path(trained), draw, images)
@@ -147,7 +149,7 @@ def network(
     if count is not None:
         shown = shown.subset(slice(count))
     labelled = trained not in (LITE, *TORCHVISION)
-    found = Network(name, model.eval(), shown, mean, std, origin, labelled, size)
+    found = Network(name, model.eval(), shown, mean, std, origin, labelled, size, trained_on)
     if draw:
         update_bn(found.batches(), model)
         model.eval()

@@ -27,10 +27,8 @@ from eamlib.redundancy import STRENGTHS, ChannelStatistics, Reading, held_out_r2
 from eamlib.redundancy import measure as measure_channels
 from eamlib.training.loop import evaluate
 
-__all__ = ["TABLES", "lines", "measure", "packed", "published", "unpacked"]
+__all__ = ["lines", "measure", "packed", "published", "unpacked"]
 
-TABLES = ("layers", "kernels", "premise", "skipped")
-"""What a record of redundancy holds."""
 COUNTS = (2, 4, 8)
 SIZES = (1, 3, 5, 7)
 SEEDS = range(5)
@@ -61,7 +59,7 @@ class Layer:
 
 
 def measure(network: Network, *, channels: Sequence[int] = COUNTS, device: torch.device | str = "cpu") -> dict:
-    """The tables of :data:`TABLES`, each a list of dicts; ``accuracy`` on the images, None where it means nothing.
+    """The four tables, each a list of dicts; ``accuracy`` on the images, None where it means nothing.
 
     Args:
         network: the network and its images.
@@ -262,23 +260,23 @@ def _label(reading: Reading) -> str:
     return " ".join(parts)
 
 
-def packed(tables: dict) -> dict:
-    """What :func:`measure` gives as a record holds it: floats of 4 digits; a table's columns once, then its rows.
+def packed(tables: dict, digits: int = 4) -> dict:
+    """Tables, such as :func:`measure` gives, as a record holds them: a table's columns once, then its rows.
+
+    Numbers are rounded to so many digits behind the point; what is None is left out.
 
     Example:
-        >>> rows = [{"layer": "stem", "strong": 0.123456}]
-        >>> packed({"accuracy": None, **{name: rows for name in TABLES}})["layers"]
-        {'columns': ['layer', 'strong'], 'data': [['stem', 0.1235]]}
+        >>> packed({"accuracy": None, "layers": [{"layer": "stem", "strong": 0.123456}]})
+        {'layers': {'columns': ['layer', 'strong'], 'data': [['stem', 0.1235]]}}
     """
-    found = {} if tables["accuracy"] is None else {"accuracy": _rounded(tables["accuracy"])}
-    for name in TABLES:
-        columns = list(tables[name][0]) if tables[name] else []
-        found[name] = {"columns": columns, "data": [[_rounded(row[c]) for c in columns] for row in tables[name]]}
-    return found
+    return {name: _packed(found, digits) for name, found in tables.items() if found is not None}
 
 
-def _rounded(value: object) -> object:
-    return round(value, 4) if isinstance(value, float) else value
+def _packed(found: object, digits: int) -> object:
+    if isinstance(found, list):
+        columns = list(found[0]) if found else []
+        return {"columns": columns, "data": [[_packed(row[c], digits) for c in columns] for row in found]}
+    return round(found, digits) if isinstance(found, float) else found
 
 
 def unpacked(record: dict) -> dict:
@@ -286,11 +284,10 @@ def unpacked(record: dict) -> dict:
 
     Example:
         >>> table = {"columns": ["layer", "dead"], "data": [["stem", 0], ["conv", 2]]}
-        >>> record = unpacked({name: table for name in TABLES})
-        >>> record["layers"]
+        >>> unpacked({"layers": table})["layers"]
         [{'layer': 'stem', 'dead': 0}, {'layer': 'conv', 'dead': 2}]
     """
-    tables = {name: record[name] for name in TABLES}
+    tables = {name: found for name, found in record.items() if isinstance(found, dict) and "columns" in found}
     rows = {
         name: [dict(zip(table["columns"], row, strict=True)) for row in table["data"]] for name, table in tables.items()
     }

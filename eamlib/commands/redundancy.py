@@ -32,12 +32,16 @@ def arguments(parser: ArgumentParser) -> None:
     option(parser, "--count", "only the first so many images (default: all)", type=int)
     channels = "so many channels tell about the others; may be repeated; 0 leaves it out (default: 2, 4 and 8)"
     option(parser, "--channels", channels, type=int, action="append")
+    imitated = (
+        "instead: what its attention is worth, exchanged, and imitated by networks that learn from so many images"
+    )
+    option(parser, "--imitate", imitated, type=int)
     option(parser, "--results", "where the records of runs are (default: results, then runs)", metavar="DIR")
     shared(parser, "--work", "--device", "--json")
 
 
 def run(options: Namespace) -> None:
-    from eamlib.book import redundancy_records
+    from eamlib.book import imitation_records, redundancy_records
     from eamlib.book.networks import UNTRAINED, network
     from eamlib.papers import records
     from eamlib.training.loop import pick_device
@@ -52,14 +56,20 @@ def run(options: Namespace) -> None:
     results = options.results or next(folders, "results")
     found = network(options.network, images=options.images, count=options.count, results=results, work=options.work)
     print(f"{found.name} ({found.origin}), {len(found.images):,} images of {found.images.name}.", flush=True)
-    tables = redundancy_records.measure(found, channels=channels, device=device)
-    print(*redundancy_records.lines(tables), sep="\n")
+    if options.imitate is None:
+        how, digits = {"channels": list(channels)}, 4
+        tables = redundancy_records.measure(found, channels=channels, device=device)
+        print(*redundancy_records.lines(tables), sep="\n")
+    else:
+        how, digits = {"train": options.imitate}, 6
+        tables = imitation_records.measure(found, options.imitate, device=device)
+        print(*imitation_records.lines(tables), sep="\n")
     if options.json:
         configuration = {
             "network": found.name,
             "weights": found.origin,
             "images": found.images.name,
             "count": len(found.images),
-            "channels": list(channels),
         }
-        records.write({"configuration": configuration, **redundancy_records.packed(tables), **where}, options.json)
+        found_so = redundancy_records.packed(tables, digits)
+        records.write({"configuration": configuration | how, **found_so, **where}, options.json)

@@ -72,14 +72,14 @@ class Premise:
 
     Attributes:
         layer: its name.
-        reading: what was read.
+        reading: what was read; None if nothing was, but what is ``given``.
         channels: C, of the layer's input.
-        features: numbers in the reading, n · p².
+        features: numbers that the prediction is made from: n · p² of the reading, and those that are given.
         images: number of images, each scored once, by a fit without it. One that passes the layer twice counts twice.
         r2: ``[C]``, held-out R² of every channel's mean; NaN for the channels that are dead in these images.
         attention_r2: the same for the layer's own attention, as centred logarithms of its K weights, over all K
             together; 0 where that attention is the same for all images, None where the layer has none.
-        weight, bias: of the prediction fitted to all images, ``[C (+ K), n · p²]`` and ``[C (+ K)]``.
+        weight, bias: of the prediction fitted to all images, ``[C (+ K), features]`` and ``[C (+ K)]``.
 
     Example:
         >>> model = nn.Sequential(nn.Identity(), eamlib.layers.DynamicConv2d(4, 8, 1))
@@ -90,7 +90,7 @@ class Premise:
     """
 
     layer: str
-    reading: Reading
+    reading: Reading | None
     channels: int
     features: int
     images: int
@@ -114,11 +114,17 @@ class Premise:
         """The K weights ``[B, K]`` that the reading of the layer's input ``maps`` ``[B, C, H, W]`` predicts.
 
         Raises:
-            ValueError: if the layer has no attention to imitate, or ``maps`` are of another shape.
+            ValueError: if the layer has no attention to imitate, the prediction is made from more than a reading, or
+                ``maps`` are of another shape.
         """
         if self.attention_r2 is None:
             raise ValueError(f"layer = {self.layer!r} has no attention; allowed is a DynamicConv2d.")
-        read = _read(self.reading.of(self.channels).to(maps.device), maps)
+        reader = self.reading and self.reading.of(self.channels).to(maps.device)
+        if reader is None or reader.predict[0].in_features < self.features:
+            raise ValueError(
+                f"layer = {self.layer!r} was predicted from more than its maps; allowed is a reading alone."
+            )
+        read = _read(reader, maps)
         weight, bias = self.weight[self.channels :].to(read), self.bias[self.channels :].to(read)
         return (read @ weight.T + bias).softmax(1).to(maps)
 
@@ -126,10 +132,11 @@ class Premise:
 def premise(
     model: nn.Module,
     batches: Iterable[Batch],
-    readings: Sequence[Reading],
+    readings: Sequence[Reading | None],
     layers: Layers = DynamicConv2d,
     *,
     folds: int = 4,
+    given: Tensor | None = None,
 ) -> list[Premise]:
     """For every layer and reading: how much of the full pooled descriptor of the layer's input can be predicted.
 
@@ -141,16 +148,20 @@ def premise(
     Args:
         model: it runs in eval mode, without gradients; its mode is restored.
         batches: images ``[B, C, H, W]``, or pairs of these and labels.
-        readings: what is read.
+        readings: what is read. None reads nothing: what ``given`` tells by itself.
         layers: as in :func:`eamlib.redundancy.measure`; what is read is their input.
         folds: parts, at least 3.
+        given: what is known of every image beside the reading, ``[N, features]`` in the order of the batches: its
+            pixels, say, or its class. How much a reading tells that is not known already is then the difference of
+            two R².
 
     Returns:
         One :class:`Premise` per layer and reading, the layers in the model's order.
 
     Raises:
         ValueError: as :func:`eamlib.redundancy.measure`; and if ``folds`` is below 3, there is no reading, a layer has
-            fewer channels than a reading takes, or there are fewer than two images per fold.
+            fewer channels than a reading takes, there are fewer than two images per fold, ``given`` is not of as many
+            rows as there are images, or is missing where a reading is None.
 
     Example:
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10)
@@ -163,9 +174,11 @@ def premise(
     readings = list(dict.fromkeys(readings))
     if not readings:
         raise ValueError("readings is empty; at least one Reading is needed.")
+    if given is None and None in readings:
+        raise ValueError("readings holds None, which reads nothing; allowed with given alone.")
     chosen = pick(model, layers)
-    sums: dict[str, dict[Reading, _Sums]] = {name: {} for name in chosen}
-    readers: dict[tuple[str, Reading], EAMAttention] = {}
+    sums: dict[str, dict[Reading | None, _Sums]] = {name: {} for name in chosen}
+    readers: dict[tuple[str, Reading | None], EAMAttention | None] = {}
 
     def note(name: str, maps: Tensor) -> None:
         targets = in_float64(means(maps))
@@ -178,11 +191,21 @@ def premise(
             raise ValueError("its input, or its attention, holds NaN or infinite values; allowed are finite ones.")
         for reading in readings:
             if reading not in sums[name]:
-                readers[name, reading] = reading.of(maps.shape[1]).to(maps.device)
+                readers[name, reading] = reading and reading.of(maps.shape[1]).to(maps.device)
                 sums[name][reading] = _Sums(folds, maps.shape[1])
-            sums[name][reading].add(_read(readers[name, reading], maps), targets)
+            of_reading, reader = sums[name][reading], readers[name, reading]
+            known = [] if reader is None else [_read(reader, maps)]
+            if given is not None:
+                rows = given[of_reading.count : of_reading.count + len(maps)]
+                if len(rows) < len(maps):
+                    raise ValueError(f"given holds {len(given)} rows; allowed is one for each image.")
+                known.append(in_float64(rows).to(targets.device))
+            of_reading.add(torch.cat(known, 1), targets)
 
     run(model, batches, chosen, note, "input")
+    images = {of_reading.count for of_layer in sums.values() for of_reading in of_layer.values()}
+    if given is not None and images != {len(given)}:
+        raise ValueError(f"given holds {len(given)} rows for {max(images)} images; allowed is one for each.")
     return [_judge(name, reading, of_layer) for name in chosen for reading, of_layer in sums[name].items()]
 
 

@@ -7,14 +7,14 @@ of another image, or by none at all. Where it loses nothing, a comparison of att
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from eamlib._checks import integer_within, positive_int
+from eamlib._checks import integer_within, one_of, positive_int
 from eamlib.analysis._unchanged import same_modules
 from eamlib.analysis.mixtures import dynamic_layers
 from eamlib.analysis.watch import evaluating, outputs_of, predictions
@@ -34,7 +34,7 @@ class Exchanged:
     """A network's answers with an exchanged attention, held against those with its own.
 
     Attributes:
-        attention: one of :data:`EXCHANGES`.
+        attention: one of :data:`EXCHANGES`, or the name of an imitation.
         recalibrated: whether batch normalisation's statistics were taken anew, under this attention.
         images: how many were tested, n.
         right: how many of them are classified correctly.
@@ -86,6 +86,8 @@ def exchange(
     count: int = 5_000,
     batch_size: int = 500,
     seed: int = 0,
+    attentions: Sequence[str] = EXCHANGES,
+    imitations: Mapping[str, Mapping[str, nn.Module]] | None = None,
 ) -> list[Exchanged]:
     """Test a network with its own attention, the mean, another image's and a uniform one, as it is and recalibrated.
 
@@ -100,14 +102,18 @@ def exchange(
         count: how many of the training images to draw, at most.
         batch_size: images run at once; recalibration takes the mean over such batches.
         seed: of both draws, of training images and of whose attention an image gets.
+        attentions: which of :data:`EXCHANGES` to test.
+        imitations: further attentions by a name: a module for each of some layers, ``[B, C, H, W] -> [B, K]``, which
+            stands there in place of the layer's own (:func:`eamlib.redundancy.imitate`).
 
     Returns:
-        One :class:`Exchanged` for each of :data:`EXCHANGES` as the network is, then for each recalibrated. The first is
-        the network itself; ``"own"`` recalibrated shows what recalibration alone does.
+        One :class:`Exchanged` for each of ``attentions`` and of ``imitations`` as the network is, then for each
+        recalibrated. The first is the network itself; ``"own"`` recalibrated shows what recalibration alone does.
 
     Raises:
-        ValueError: if ``model`` has no such layer, ``count`` or ``batch_size`` is below 1, ``seed`` is below 0, or a
-            set has fewer than two images.
+        ValueError: if ``model`` has no such layer, ``count`` or ``batch_size`` is below 1, ``seed`` is below 0, a
+            set has fewer than two images, an attention is unknown, or an imitation has a name of :data:`EXCHANGES` or
+            an unknown layer.
 
     Example:
         >>> model = eamlib.create_model("mobilenet_v1", "dynamic", width_mult=0.25, num_classes=10, stem_stride=1)
@@ -124,7 +130,14 @@ def exchange(
     for name, images in (("test", test), ("train", train)):
         if len(images) < 2:
             raise ValueError(f"{name} holds {len(images)} images; allowed are at least 2, to exchange among.")
-    layers = dynamic_layers(model, DynamicConv2d)
+    layers, imitations = dynamic_layers(model, DynamicConv2d), imitations or {}
+    for attention in attentions:
+        one_of("attentions", attention, EXCHANGES)
+    for name, of_layers in imitations.items():
+        if name in EXCHANGES:
+            raise ValueError(f"imitations holds {name!r}, which the test makes itself; allowed are other names.")
+        for layer in of_layers:
+            one_of(f"imitations[{name!r}]: layer", layer, layers)
     draws = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     statistics = pixel_statistics(train)
@@ -142,7 +155,10 @@ def exchange(
 
     def logits(of: str, attention: str) -> Tensor:
         """``[N, classes]``; the layers keep the ``attention`` that they are given for it."""
-        if attention != "own":
+        if attention in imitations:
+            for name, imitation in imitations[attention].items():
+                layers[name].attention = imitation
+        elif attention != "own":
             for name, own in noted[of].items():
                 mean = noted["train"][name].mean(0, keepdim=True)
                 layers[name].attention = _Answers(_exchanged(attention, own, mean, others[of]))
@@ -152,7 +168,7 @@ def exchange(
     with evaluating(model):
         own_known = logits("test", "own").argmax(1) == labels
         for recalibrated in (False, True):
-            for attention in EXCHANGES:
+            for attention in (*attentions, *imitations):
                 with same_modules(model):
                     if recalibrated:
                         _recalibrate(model, partial(logits, "train", attention))

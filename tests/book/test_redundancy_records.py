@@ -18,8 +18,8 @@ pytest.importorskip("sklearn")
 from eamlib import data
 from eamlib import redundancy as library
 from eamlib.__main__ import main
+from eamlib.book import imitation_records, weights
 from eamlib.book import redundancy_records as recorded
-from eamlib.book import weights
 from eamlib.book.networks import Network, network
 from eamlib.layers import DynamicConv2d
 from eamlib.papers import records
@@ -174,6 +174,40 @@ def test_pandas_takes_a_table_as_it_is():
     assert len(frame) == len(tables["premise"]) and frame["mean_r2"].dtype == float
 
 
+def test_attention_is_exchanged_and_imitated(run, tmp_path, capsys, monkeypatch):
+    file = tmp_path / "record.json"
+    assert main(command(run, NAME, "--imitate", "40", "--json", str(file))) == 0
+    record = records.read(file)
+    assert (record["configuration"]["train"], record["configuration"]["count"]) == (40, 50)
+    monkeypatch.setattr(records, "published_bytes", lambda name: {f"imitation/{NAME}.json": file.read_bytes()}[name])
+    found = imitation_records.published(NAME)
+    assert "\n".join(imitation_records.lines(found)) in capsys.readouterr().out
+
+    layers = [name for name, module in UNIT.build().named_modules() if isinstance(module, DynamicConv2d)]
+    assert [row["layer"] for row in found["imitated"]] == [name for name in layers for _ in range(3)]
+    assert {(row["attention"], row["recalibrated"]) for row in found["exchanged"]} == {
+        (name, again) for name in ("own", "mean", "rcr", "cgr", "all channels") for again in (False, True)
+    }
+    known = {(row["given"], row["reads"]) for row in found["baselines"]}
+    assert len(known) == 4 * 3 - 1 and ("nothing", "nothing") not in known
+
+
+def test_what_is_known_of_an_image_beside_a_reading():
+    this = tiny_network()
+    rows = {(row["given"], row["reads"]): row for row in imitation_records._baselines(this, {"3": {"layer": "3"}})}
+    [expected] = library.premise(
+        this.model, this.batches(), [None], ["3"], given=nn.functional.one_hot(this.images.labels, 4)
+    )
+    assert rows["label", "nothing"]["mean_r2"] == pytest.approx(expected.mean_r2)
+    [expected] = library.premise(this.model, this.batches(), [library.Reading("cgr")], ["3"])
+    assert rows["nothing", "cgr"]["attention_r2"] == pytest.approx(expected.attention_r2)
+
+
+def test_only_a_run_has_training_images():
+    with pytest.raises(ValueError, match="'tiny' is no run; allowed with --imitate is a run of reproduce"):
+        imitation_records.measure(tiny_network(), 10)
+
+
 def test_published_weights_come_first(run, tmp_path):
     from_checkpoint = network(NAME, count=8, results=run[0], work=run[1])
     file = weights.publish(run[0] / f"{NAME}.json", work=run[1])
@@ -261,6 +295,7 @@ def test_the_untrained_network_is_the_one_that_training_began_with(run, tmp_path
         ([NAME, "--count", "0"], "--count = 0"),
         ([NAME, "--count", "7"], "7 images are too few; at least 8"),
         ([NAME, "--count", "8", "--channels", "-1"], "--channels = -1"),
+        ([NAME, "--imitate", "0"], "--imitate = 0"),
         ([NAME, "--json", "nowhere/file.json"], "make it first"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import tables
 
 from eamlib.bench import BENCHES
-from eamlib.book import findings, redundancy_records, report
+from eamlib.book import findings, imitation_records, redundancy_records, report
 from eamlib.papers import plans, records
 from eamlib.papers.training_runs import Unit
 from eamlib.redundancy import STRENGTHS
@@ -38,6 +38,10 @@ def test_a_record_is_whole(file):
         check_redundancy(redundancy_records.unpacked(record))
         assert file.stat().st_size < 300_000
         return
+    if file.is_relative_to(RESULTS / "imitation"):
+        assert file.relative_to(RESULTS / "imitation").with_suffix("").as_posix() == configuration["network"]
+        check_imitation(redundancy_records.unpacked(record))
+        return
     records.read_run(file)
     if "options" in configuration:  # of `reproduce`
         name = Unit.of(configuration).name
@@ -50,6 +54,17 @@ def test_a_record_is_whole(file):
         assert Unit.of(configuration) in plan.possible
         assert len(records.unpack(record)) == record["images"]["test"]
         assert ("exchange" in record) == (configuration["temperature"] is not None)
+
+
+def check_imitation(record):
+    names = {*imitation_records.IMITATIONS}
+    assert {row["attention"] for row in record["exchanged"]} == {"own", "mean", *names}
+    assert {row["images"] for row in record["exchanged"]} == {record["configuration"]["count"]}
+    assert {row["reads"] for row in record["imitated"]} == names
+    # A divergence is never negative.
+    assert all(min(row["divergence"], row["constant"]) >= 0 for row in record["imitated"])
+    assert all(row["mean_r2"] <= 1 for row in record["baselines"])
+    assert len(list(imitation_records.lines(record))) > len(record["exchanged"])
 
 
 def check_redundancy(record):

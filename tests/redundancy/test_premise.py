@@ -347,3 +347,33 @@ def test_a_feature_that_hardly_varies_in_the_other_images_is_not_blown_up():
     maps[::4, 0] *= 1e4  # it lives in one fold alone
     [found] = of(maps, SLICE)
     assert found.r2.min() > -1
+
+
+def test_what_is_given_is_known_beside_a_reading():
+    maps, secret = noise(400, 8, 5, 5), noise(400, 1)
+    maps[:, 2:] = maps[:, :1].mean((2, 3), keepdim=True) + secret[:, :, None, None] / 5  # a half each
+    [alone] = of(maps, MEANS)
+    nothing, both = of(maps, None, MEANS, given=secret)
+    assert (nothing.reading, nothing.features, both.features) == (None, 1, 3)
+    assert alone.r2[2:].max() < 0.7 and nothing.r2[2:].max() < 0.7
+    assert both.r2.min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("readings", "given", "message"),
+    [
+        ([None], None, "readings holds None, which reads nothing"),
+        ([MEANS], torch.zeros(19, 1), "given holds 19 rows; allowed is one for each image"),
+        ([MEANS], torch.zeros(21, 1), "given holds 21 rows for 20 images"),
+    ],
+)
+def test_what_is_given_is_of_the_same_images(readings, given, message):
+    with pytest.raises(ValueError, match=message):
+        of(noise(20, 16, 5, 5), *readings, given=given)
+
+
+def test_what_was_given_cannot_be_read_from_maps():
+    model = nn.Sequential(DynamicConv2d(16, 4, 1))
+    [found] = of(noise(20, 16, 5, 5), MEANS, model=model, layers=DynamicConv2d, given=torch.randn(20, 1))
+    with pytest.raises(ValueError, match="predicted from more than its maps"):
+        found.imitated_attention(noise(2, 16, 5, 5))

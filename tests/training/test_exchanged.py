@@ -108,9 +108,31 @@ def test_the_interval_covers_the_difference():
         ({"seed": -1}, "seed = -1"),
         ({"test": images(1)}, "test holds 1 images; allowed are at least 2"),
         ({"model": nn.Conv2d(3, 2, 1)}, "has no dynamic layer"),
+        ({"attentions": ["men"]}, "attentions = 'men' is unknown. Did you mean 'mean'"),
+        ({"imitations": {"mean": {}}}, "imitations holds 'mean', which the test makes itself"),
+        ({"imitations": {"rcr": {"1": Reads()}}}, r"imitations\['rcr'\]: layer = '1' is unknown"),
     ],
 )
 def test_bad_input_is_named(wrong, match):
     given = {"model": network(), "test": images(4), "train": images(4)} | wrong
     with pytest.raises(ValueError, match=match):
         exchange(**given)
+
+
+class Dark(nn.Module):
+    """An attention that knows dark images, and is wrong about light ones."""
+
+    def forward(self, input):
+        return input.new_tensor([0.0, 1.0]).expand(len(input), -1)
+
+
+def test_an_imitation_stands_in_for_the_layer():
+    model = network()
+    given = {"the same": {"0": Reads()}, "dark": {"0": Dark()}, "nothing": {}}
+    tests = exchange(model, images(40), images(20), attentions=["own"], imitations=given)
+    found = {(one.attention, one.recalibrated): one for one in tests}
+    assert list(found) == [(name, again) for again in (False, True) for name in ("own", *given)]
+    for again in (False, True):
+        assert found["the same", again].accuracy == found["nothing", again].accuracy == 100
+        assert (found["dark", again].accuracy, found["dark", again].lost) == (50, 20)
+    assert isinstance(model[0].attention, Reads)

@@ -124,8 +124,8 @@ def test_quizzes_answer_at_once(browser, site, notebook):
 @pytest.mark.parametrize(
     ("width", "word", "wanted"),
     [
-        ("laptop", "redundancy", "notebooks/08_channel_redundancy"),
-        ("phone", "misprint", "notebooks/10_reading_the_cost_table"),
+        ("laptop", "redundancy", "notebooks/08_channel_redundancy/08_1_do_channels_repeat"),
+        ("phone", "misprint", "notebooks/10_reading_the_cost_table/10_1_the_parameters_solved"),
     ],
 )
 def test_search_finds_the_chapter(browser, site, width, word, wanted):

@@ -1,8 +1,11 @@
 import pytest
 import torch
 
+from eamlib import data
+from eamlib.book import weights
 from eamlib.book.exercises import CHECKS, QUIZZES, check
-from eamlib.redundancy import ChannelStatistics
+from eamlib.redundancy import ChannelStatistics, measure
+from eamlib.training import normalize
 
 
 def merged(batches, between=1.0, dtype=torch.float64):
@@ -125,3 +128,35 @@ def test_the_quiz_counts_what_tensors_hold():
     scatter = torch.empty(512, 512, dtype=torch.float64)
     counted = [pairs, maps.nbytes, scatter.nbytes]
     assert [question["answers"][0]["value"] for question in QUIZZES["8.2"]] == counted
+
+
+def explained(correlation, chosen):
+    rows = correlation[chosen]
+    return (rows * (torch.linalg.pinv(rows[:, chosen], hermitian=True) @ rows)).sum(0).mean().item()
+
+
+def test_the_reasons_of_the_design_are_what_the_chapter_network_shows():
+    pytest.importorskip("safetensors")
+    model, photos = weights.load("cifar100/mobilenet_v1-x0.25-static-e20-seed0"), data.sample("cifar100")
+    images = normalize(photos.images[1000:], *weights.PIXEL_STATISTICS["cifar100"]).split(250)
+    layers = {2: "features.2.1.2", 8: "features.8.1.2"}
+    found = measure(model, images, list(layers.values()), view="means")
+
+    def greedy(block, n):
+        correlation = found[layers[block]].correlation
+        return explained(correlation, readers(correlation, n))
+
+    def drawn(block, n):
+        correlation = found[layers[block]].correlation
+        orders = (torch.randperm(len(correlation), generator=torch.Generator().manual_seed(seed)) for seed in range(10))
+        return [explained(correlation, order[:n].tolist()) for order in orders]
+
+    def alone(block, n):
+        correlation = found[layers[block]].correlation
+        return explained(correlation, correlation.square().sum(0).topk(n).indices.tolist())
+
+    random = drawn(8, 4)
+    said = [greedy(8, 4), alone(8, 4), sum(random) / 10, min(random), max(random), greedy(8, 8), alone(8, 8)]
+    assert said == pytest.approx([0.35, 0.33, 0.24, 0.22, 0.29, 0.53, 0.44], abs=0.006)
+    more = [greedy(8, 16), sum(drawn(8, 16)) / 10, greedy(2, 4), sum(drawn(2, 4)) / 10]
+    assert more == pytest.approx([0.71, 0.62, 0.78, 0.65], abs=0.006)

@@ -182,13 +182,22 @@ def first_text(path: Path) -> str:
     return "".join(json.loads(text)["cells"][0]["source"]) if path.suffix == ".ipynb" else text
 
 
+def questions(paragraph: str) -> str:
+    """What a paragraph asks; where that begins with a few words, "Do they?", with the sentence before."""
+    sentences = re.findall(r"\S.*?[.?!](?=\s|$)", paragraph)
+    asked = [number for number, sentence in enumerate(sentences) if sentence.endswith("?")]
+    if asked and len(sentences[asked[0]].split()) < 4:
+        asked.insert(0, asked[0] - 1)
+    return " ".join(sentences[number] for number in asked)
+
+
 def card(file: str, text: str) -> Iterable[str]:
     """Title, drawing, questions and minutes of a chapter, as far as its first page has them."""
     title, paragraph, *_ = text.split("\n\n")
     yield from (f":::{{grid-item-card}} {title.removeprefix('# ')}", f":link: ../{file}", ":link-type: doc")
     if picture := re.search(r"!\[(?P<alt>[^\]]*)\]\([./]*book/(?P<file>_static/drawings/\w+\.svg)\)", text):
         yield from (f":img-top: {picture['file']}", f":img-alt: {picture['alt']}")
-    yield from ("", " ".join(question.strip() for question in re.findall(r"[^.?!]*\?", paragraph)), "")
+    yield from ("", questions(paragraph), "")
     if minutes := [int(row) for row in re.findall(r"\| (\d+) \|$", text, re.MULTILINE)]:
         yield f"*{len(minutes)} pages, {sum(minutes)} minutes*"
     yield ":::"

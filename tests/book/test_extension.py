@@ -328,9 +328,16 @@ def test_a_chapters_card_says_what_its_index_says(index):
     assert first == f":::{{grid-item-card}} {title.removeprefix('# ')}"
     assert options[0] == ":link: ../notebooks/x/index" and end == ":::"
     assert any(option.startswith(":img-top: _static/drawings/") for option in options)
-    assert options[-1].endswith("?") and options[-1] in text
+    assert options[-1].endswith("?") and all(part in text for part in re.split(r"(?<=[?.]) ", options[-1]))
     rows = [line.split("|")[-2] for line in text.splitlines() if ".ipynb" in line]
     assert minutes == f"*{len(rows)} pages, {sum(map(int, rows))} minutes*"
+
+
+def test_a_short_question_comes_with_what_it_asks_of():
+    paragraph = "A layer has 0.5 M channels. Most are alike, they say. Do they? For whom? It depends. And can they go?"
+    assert landing.questions(paragraph) == "Most are alike, they say. Do they? For whom? And can they go?"
+    assert landing.questions("What does it cost? Nothing.") == "What does it cost?"
+    assert landing.questions("No question.") == ""
 
 
 @pytest.mark.parametrize(

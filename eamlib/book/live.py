@@ -18,7 +18,7 @@ from eamlib.data import sample
 from eamlib.layers import DynamicConv2d
 from eamlib.training import normalize
 
-# The published weights of each network. On photographs the attention matters, on garments hardly.
+# The published weights of each network.
 NETWORKS = {
     "cifar100-eam-rcr": "cifar100/mobilenet_v1-x0.25-eam-rcr-e20-seed0",
     "cifar100-dynamic": "cifar100/mobilenet_v1-x0.25-dynamic-e20-seed0",

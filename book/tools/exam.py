@@ -3,15 +3,15 @@
     python book/tools/exam.py 7                         # _build/exam: exam-7 and exam-7-answers, Markdown and PDF
     python book/tools/exam.py 7 --bank mine.md --sheet  # with questions of one's own; the cheat sheet is allowed
 
-The questions are those of `exam.md`, and a bank of one's own is written as that is. Seed 0 is the exam that the book prints.
+The questions are those of `exam.md`, and a bank of one's own is written in the same form. Seed 0 is the book's page.
 
-    # Title (chapters 01, 02)       a question: a title,
+    # Title (chapters 01, 02)       A question begins with its title,
     ```python … ```                 what computes its numbers, where it has any,
-    text with [[number:format]]     and what is given;
-    ## a: count                     a part: a letter, and a kind of `PARTS`. The seed draws one of those with the same letter;
+    text with [[name:format]]       and what is given.
+    ## a: count                     A part: letter and kind, one of `PARTS`. Of those with one letter one is drawn.
     text
-    ### Answer                      its answer; where a reader marks it, with what earns two points, one and none:
-    - 2: text                       the last three lines that begin so
+    ### Answer                      A reader's answer ends with what earns two points, one and none:
+    - 2: text                       three lines that begin so.
 """
 
 import argparse
@@ -204,7 +204,7 @@ def filled(text: str, numbers: dict, file: Path, line: int) -> str:
 
 
 def variant(seed: int, question: Question, letter: str) -> Part:
-    """One of the parts with a letter. As many seeds in a row as there are of them, from a multiple on, draw all of them."""
+    """One of the n parts with a letter. The seeds from a multiple of n to the next one draw each of them once."""
     of = list(question.parts[letter])
     block, place = divmod(seed, len(of))
     random.Random(f"{block} {question.title} {letter}").shuffle(of)
@@ -212,7 +212,7 @@ def variant(seed: int, question: Question, letter: str) -> Part:
 
 
 def drawn(seed: int, bank: Path | None = None) -> list[Question]:
-    """The questions of an exam: as many of the book's as there is time for beside those of the bank, which are all asked.
+    """The questions of an exam: all of the bank's, and as many of the book's as there is time for beside them.
 
     Raises:
         BadBank: if the bank is not what it should be, or takes longer than an exam.

@@ -185,7 +185,7 @@ def test_all_questions_of_a_bank_are_asked_and_the_books_fill_the_time(bank, tmp
     [
         (BANK, "", 1, "no question; one begins with '# Title'"),
         ("# Padding", "Hello\n# Padding", 1, "text above the first question"),
-        ("a: count", "a: essay", 10, "'## a: essay' cannot stand here; allowed are '# Title', under it '## a: count | reason | prove'"),
+        ("a: count", "a: essay", 10, "'## a: essay' cannot stand here; allowed are '# Title', under it"),
         ("## a: count", "### Answer", 10, "'### Answer' cannot stand here"),
         ("# Padding (chapter 01)", "## a: count", 1, "'## a: count' cannot stand here"),
         (BANK[BANK.index("## a") :], "", 1, "no part; allowed is '## a: count | reason | prove'"),

@@ -10,6 +10,7 @@ import exam
 import pypdf
 import pytest
 from browser import NoBrowser
+from conftest import ROOT
 from exam import BadBank
 from exercises import KINDS
 
@@ -213,6 +214,13 @@ def test_a_bank_that_is_not_there_or_too_long_is_named(bank, tmp_path):
         exam.drawn(7, tmp_path / "nowhere.md")
     with pytest.raises(BadBank, match="take 105 minutes; allowed are 90"):
         exam.drawn(7, bank(BANK * 7))
+
+
+def test_the_bank_that_the_guide_shows_is_one(bank):
+    guide = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^````text\n(.*?)^````$", guide, flags=re.DOTALL | re.MULTILINE)
+    [question] = exam.read(bank(shown))
+    assert question.minutes == 15
 
 
 @pytest.mark.parametrize("arguments", [[], ["seven"], ["-7"], ["7", "8"]])

@@ -100,18 +100,18 @@ def read(file: Path) -> list[Question]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadBank(file, 1, f"cannot be read ({error}); allowed is a text file in UTF-8.") from error
     questions: list[Question] = []
+    part = None
     for line, heading, body in sections(file, lines):
-        last = questions[-1] if questions else None
-        part = [*last.parts.values()][-1][-1] if last and last.parts else None
         if heading.startswith("# "):
             code, text = "", body
             if block := PYTHON_BLOCK.search(body):
                 above = line + body[: block.start(1)].count("\n")  # so that errors name the file's own lines
                 code, text = "\n" * above + block[1], body[: block.start()] + body[block.end() :]
+            part = None
             questions.append(Question(file, line, heading[2:], code, text.strip()))
-        elif last and (found := PART.fullmatch(heading)) and found[2] in PARTS:
-            new = Part(found[1], PARTS[found[2]], line, body.strip())
-            last.parts.setdefault(new.letter, []).append(new)
+        elif questions and (found := PART.fullmatch(heading)) and found[2] in PARTS:
+            part = Part(found[1], PARTS[found[2]], line, body.strip())
+            questions[-1].parts.setdefault(part.letter, []).append(part)
         elif part and heading == "### Answer" and not part.answer:
             part.answer = body.strip()
         else:
@@ -308,7 +308,7 @@ def main(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser(usage="make exam SEED=7 [BANK=my_questions.md] [SHEET=allowed]")
     parser.add_argument("seed")
-    parser.add_argument("--bank", type=Path)
+    parser.add_argument("--bank", type=lambda path: Path(path).expanduser())
     parser.add_argument("--sheet", action="store_true")
     options = parser.parse_args(arguments)
     if not options.seed.isdecimal():

@@ -223,6 +223,11 @@ def test_the_bank_that_the_guide_shows_is_one(bank):
     assert question.minutes == 15
 
 
+def test_variants_of_a_part_need_not_stand_together(bank):
+    [question] = exam.read(bank(BANK + "\n## a: count\n\nHow many places?\n\n### Answer\n\n[[n]]².\n"))
+    assert [[part.line for part in variants] for variants in question.parts.values()] == [[10, 28], [18]]
+
+
 @pytest.mark.parametrize("arguments", [[], ["seven"], ["-7"], ["7", "8"]])
 def test_an_exam_needs_a_seed(arguments, capsys):
     with pytest.raises(SystemExit):

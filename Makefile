@@ -44,8 +44,8 @@ student: .venv/dev  ## write the notebooks to hand out, without solutions, to _b
 solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
 	@$(BIN)/python book/tools/exercises.py solutions
 
-exam: .venv/book  ## write an exam and its answers to _build/exam (make exam SEED=7)
-	@$(BIN)/python book/tools/exam.py $(SEED)
+exam: .venv/dev  ## write an exam and its answers to _build/exam (make exam SEED=7 BANK=my_questions.md SHEET=allowed)
+	@$(BIN)/python book/tools/exam.py $(SEED) $(if $(BANK),--bank "$(BANK)") $(if $(SHEET),--sheet)
 
 # Two processes, since each has one thread. The one that is done first takes tests from the other. A file of the pages' tests
 # stays with one of them, which shares what its tests share; in the order of their names, test_browser, the longest, begins early.

@@ -136,4 +136,4 @@ class Exam(FromChapters):
     """The exam of seed 0, its answers folded away."""
 
     def markdown(self):
-        return exam.exam(0, answers=True)
+        return exam.exam(exam.drawn(0), 0, answers=True)

@@ -1,31 +1,183 @@
-"""An exam over all chapters, with other numbers for each seed; its answers are computed by eamlib.
+"""An exam over all chapters, with other questions and numbers for each seed; its answers are computed by eamlib.
 
-    python book/tools/exam.py 7     # _build/exam/exam-7.md, to print, and exam-7-answers.md
+    python book/tools/exam.py 7                         # _build/exam: exam-7 and exam-7-answers, Markdown and PDF
+    python book/tools/exam.py 7 --bank mine.md --sheet  # with questions of one's own; the cheat sheet is allowed
 
-The text is `exam.md`, where [[name]] stands for a number of its question. Seed 0 is the exam that the book prints.
+The questions are those of `exam.md`, and a bank of one's own is written in the same form. Seed 0 is the book's page.
+
+    # Title (chapters 01, 02)       A question begins with its title,
+    ```python … ```                 what computes its numbers, where it has any,
+    text with [[name:format]]       and what is given.
+    ## a: count                     A part: letter and kind, one of `PARTS`. Of those with one letter one is drawn.
+    text
+    ### Answer                      A reader's answer ends with what earns two points, one and none:
+    - 2: text                       three lines that begin so.
 """
 
-import math
+import argparse
+import html
 import random
 import re
 import sys
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
+from exercises import KINDS, PYTHON_BLOCK
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from eamlib import convert, cost, create_model
-from eamlib.analysis.watch import watch
-from eamlib.data.segmentation import iou
-from eamlib.functional import dynamic_conv2d
-from eamlib.layers import DynamicConv2d, DyNetConv2d, EAMAttention, KernelAttention
-from eamlib.layers.convolution import static_conv
-from eamlib.models.mobilenet_v2 import InvertedResidual
+from eamlib import cost
 
 TEXT = Path(__file__).with_suffix(".md")
 FOLDER = Path(__file__).parents[2] / "_build" / "exam"
 MINUTES = 90
+PART = re.compile(r"## ([a-z]): (\w+)")
+SLOT = re.compile(r"\[\[(\w+):?(.*?)\]\]")
+KEY = re.compile(r"^- (\d): ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part: its points, the exercises whose minutes per point it takes, and its room on paper."""
+
+    points: int
+    exercise: str
+    millimetres: int
+
+    @property
+    def minutes(self) -> float:
+        return self.points * KINDS[self.exercise].minutes / KINDS[self.exercise].points
+
+
+PARTS = {"count": Kind(1, "count", 30), "reason": Kind(2, "design", 65), "prove": Kind(2, "prove", 110)}
+
+
+class BadBank(ValueError):
+    """A bank of questions is not what it should be. Says which file, which line, what is wrong and what is allowed."""
+
+    def __init__(self, file: Path, line: int, what: str):
+        super().__init__(f"{file}, line {line}: {what}")
+
+
+@dataclass
+class Part:
+    letter: str
+    kind: Kind
+    line: int
+    text: str
+    answer: str = ""
+
+
+@dataclass
+class Question:
+    file: Path
+    line: int
+    title: str
+    code: str
+    text: str
+    parts: dict[str, list[Part]] = field(default_factory=dict)
+
+    @property
+    def minutes(self) -> float:
+        return sum(variants[0].kind.minutes for variants in self.parts.values())
+
+    @property
+    def points(self) -> int:
+        return sum(variants[0].kind.points for variants in self.parts.values())
+
+
+# ---- a bank is read
+
+
+def read(file: Path) -> list[Question]:
+    """The questions of a bank.
+
+    Raises:
+        BadBank: where it cannot be read, has another form than the one above, or its numbers cannot be computed.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadBank(file, 1, f"cannot be read ({error}); allowed is a text file in UTF-8.") from error
+    questions: list[Question] = []
+    part = None
+    for line, heading, body in sections(file, lines):
+        if heading.startswith("# "):
+            code, text = "", body
+            if block := PYTHON_BLOCK.search(body):
+                above = line + body[: block.start(1)].count("\n")  # so that errors name the file's own lines
+                code, text = "\n" * above + block[1], body[: block.start()] + body[block.end() :]
+            part = None
+            questions.append(Question(file, line, heading[2:], code, text.strip()))
+        elif questions and (found := PART.fullmatch(heading)) and found[2] in PARTS:
+            part = Part(found[1], PARTS[found[2]], line, body.strip())
+            questions[-1].parts.setdefault(part.letter, []).append(part)
+        elif part and heading == "### Answer" and not part.answer:
+            part.answer = body.strip()
+        else:
+            kinds = " | ".join(PARTS)
+            allowed = f"'# Title', under it '## a: {kinds}', and under each of these one '### Answer'"
+            raise BadBank(file, line, f"{heading!r} cannot stand here; allowed are {allowed}.")
+    if not questions:
+        raise BadBank(file, 1, "no question; one begins with '# Title'.")
+    for question in questions:
+        check(question)
+    return questions
+
+
+def sections(file: Path, lines: list[str]) -> list[tuple[int, str, str]]:
+    """Each heading with its line and the text below it."""
+    found: list[tuple[int, str, list[str]]] = []
+    fenced = False
+    for number, line in enumerate(lines, start=1):
+        fenced ^= line.startswith("```")
+        if not fenced and re.match("#+ ", line):
+            found.append((number, line.strip(), []))
+        elif found:
+            found[-1][2].append(line)
+        elif line.strip():
+            raise BadBank(file, number, "text above the first question; one begins with '# Title'.")
+    return [(number, heading, "\n".join(body) + "\n") for number, heading, body in found]
+
+
+def check(question: Question) -> None:
+    """Whether a question has all that it needs, with numbers for seed 0."""
+    if not question.parts:
+        raise BadBank(question.file, question.line, f"no part; allowed is '## a: {' | '.join(PARTS)}'.")
+    numbers = values(question, 0)
+    for variants in question.parts.values():
+        for part in variants:
+            if part.kind != variants[0].kind:
+                what = f"not of the kind of the other part {part.letter} in line {variants[0].line}, and it should be."
+                raise BadBank(question.file, part.line, what)
+            if not part.text or not part.answer:
+                raise BadBank(question.file, part.line, "needs a text, and under '### Answer' another one.")
+            if part.kind.points == 2 and KEY.findall(part.answer) != ["2", "1", "0"]:
+                what = "its answer needs three lines that begin with '- 2: ', '- 1: ' and '- 0: ', in this order."
+                raise BadBank(question.file, part.line, what)
+            for text in question.text, part.text, part.answer:
+                filled(text, numbers, question.file, part.line)
+
+
+# ---- an exam is drawn
+
+
+def values(question: Question, seed: int) -> dict:
+    """The numbers of a question, those of its answers among them.
+
+    Its code has `draw`, which takes one of several; `parameters` of a module; and `macs` of a module for a square map.
+    """
+    names = {"draw": random.Random(f"{seed} {question.title}").choice, "parameters": parameters, "macs": macs}
+    try:
+        exec(compile(question.code, question.file, "exec"), names)
+    except Exception as error:
+        line, trace = question.line, error.__traceback__
+        while trace:
+            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(question.file) else line
+            trace = trace.tb_next
+        line = error.lineno if isinstance(error, SyntaxError) else line
+        raise BadBank(question.file, line, f"its Python ends with {type(error).__name__}: {error}") from error
+    return names
 
 
 def parameters(module: nn.Module) -> int:
@@ -37,148 +189,139 @@ def macs(module: nn.Module, channels: int, side: int, *parts: str) -> int:
     return sum(counted[part] for part in parts or ["convolution"])
 
 
-def two_halves(draw):
-    C, out, k, S = draw([32, 48, 64]), draw([96, 128, 192]), draw([3, 5]), draw([28, 56])
-    standard = macs(nn.Conv2d(C, out, k, 2, k // 2, bias=False), C, S)
+def filled(text: str, numbers: dict, file: Path, line: int) -> str:
+    """A text with numbers in the place of its slots."""
 
-    def pair(m):
-        depthwise = nn.Conv2d(C, m * C, k, 2, k // 2, groups=C, bias=False)
-        return macs(nn.Sequential(depthwise, nn.Conv2d(m * C, out, 1, bias=False)), C, S)
+    def number(slot: re.Match) -> str:
+        try:
+            return format(numbers[slot[1]], slot[2])
+        except KeyError:
+            raise BadBank(file, line, f"{slot[0]} is no name that the question's Python gives.") from None
+        except (TypeError, ValueError) as error:
+            raise BadBank(file, line, f"{slot[0]} cannot be written: {error}") from None
 
-    multiplier = next(m for m in range(1, 100) if pair(m) >= standard)
-    given = {"C": C, "out": out, "k": k, "S": S, "padding": k // 2, "side": S // 2}
-    return given | {"standard": standard, "halves": pair(1), "multiplier": multiplier}
-
-
-def inverted_residual(draw):
-    C, out, S, t = draw([16, 24, 40]), draw([48, 72, 96]), draw([14, 28, 56]), draw([4, 6])
-    block = InvertedResidual(C, out, 2, t, conv=static_conv).eval()
-    convolutions = {name: layer for name, layer in block.named_modules() if isinstance(layer, nn.Conv2d)}
-    with torch.no_grad(), watch(convolutions, keep=lambda name, inputs, output: output.numel()) as maps:
-        block(torch.zeros(1, C, S, S))
-    given = {"C": C, "out": out, "S": S, "t": t, "hidden": t * C, "side": S // 2}
-    return given | {"parameters": parameters(block), "macs": macs(block, C, S), "bytes": 4 * max(maps.values())[0]}
+    return SLOT.sub(number, text)
 
 
-def training(draw):
-    images, batch, epochs = draw([50_000, 60_000]), draw([112, 128, 192]), draw([20, 30, 40])
-    classes = draw([10, 100])
-    size = parameters(create_model("mobilenet_v1", num_classes=classes))
-    steps = epochs * len(torch.empty(images).split(batch))
-    given = {"images": images, "batch": batch, "epochs": epochs, "classes": classes, "parameters": size}
-    return given | {"steps": steps, "bytes": 4 * size}
+def variant(seed: int, question: Question, letter: str) -> Part:
+    """One of the n parts with a letter. The seeds from a multiple of n to the next one draw each of them once."""
+    of = list(question.parts[letter])
+    block, place = divmod(seed, len(of))
+    random.Random(f"{block} {question.title} {letter}").shuffle(of)
+    return of[place]
 
 
-def dynamic(draw):
-    C, K, S = draw([96, 128, 192]), draw([4, 6, 8]), draw([7, 14])
-    layer = DynamicConv2d(C, C, 1, num_kernels=K)
-    more = macs(layer, C, S, "attention", "aggregation")
-    return {"C": C, "K": K, "S": S, "hidden": C // 4, "parameters": parameters(layer), "macs": more}
+def drawn(seed: int, bank: Path | None = None) -> list[Question]:
+    """The questions of an exam: all of the bank's, and as many of the book's as there is time for beside them.
+
+    Raises:
+        BadBank: if the bank is not what it should be, or takes longer than an exam.
+    """
+    own, book = read(bank) if bank else [], read(TEXT)
+    left = MINUTES - sum(question.minutes for question in own)
+    if left < 0:
+        raise BadBank(bank, 1, f"its questions take {MINUTES - left:g} minutes; allowed are {MINUTES}.")
+    asked = []
+    for question in random.Random(seed).sample(book, len(book)):
+        if question.minutes <= left:
+            left -= question.minutes
+            asked.append(question)
+    return sorted(asked, key=book.index) + own
 
 
-def dynet(draw):
-    C, g = draw([48, 64, 96]), draw([3, 4, 6])
-    layer = DyNetConv2d(C, C, 1, group_size=g)
-    maps, kernel = layer.weight.shape[0], layer.weight.numel() // g
-    places = next(P for P in range(1, 10_000) if maps * P > kernel)
-    more = macs(layer, C, 7, "attention", "aggregation")
-    return {"C": C, "g": g, "parameters": parameters(layer), "macs": more, "places": places}
+def exam(asked: list[Question], seed: int, *, answers: bool) -> str:
+    """The exam as Markdown, with the answers folded away or with room for them."""
+    text = ""
+    for number, question in enumerate(asked, start=1):
+        numbers = values(question, seed)
+        text += f"**{number}. {question.title}** ({question.points} points)\n\n"
+        text += filled(question.text, numbers, question.file, question.line) + "\n\n"
+        for letter in question.parts:
+            part = variant(seed, question, letter)
+            points = f" *({part.kind.points} point{'s' * (part.kind.points > 1)})*"
+            text += filled(f"({letter}) {part.text}{points}\n\n", numbers, question.file, part.line)
+            if answers:
+                answer = filled(part.answer, numbers, question.file, part.line)
+                text += f"<details><summary>Solution</summary>\n\n{answer}\n\n</details>\n\n"
+            else:
+                text += f'<div class="room" style="height: {part.kind.millimetres}mm"></div>\n\n'
+    return text
 
 
-def ways(draw):
-    B, K, C, out, S = draw([8, 16, 32]), draw([2, 4, 8]), draw([64, 128]), draw([128, 256]), draw([2, 4])
-
-    def multiplications(strategy, kernels):
-        operands = torch.zeros(B, C, S, S), torch.zeros(kernels, out, C, 1, 1), torch.zeros(B, kernels)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            dynamic_conv2d(*operands, strategy=strategy)
-        return counter.get_flop_counts()["Global"]
-
-    products = [n for op, n in multiplications("fuse", K).items() if "conv" in str(op)]
-    given = {"B": B, "K": K, "C": C, "out": out, "S": S, "places": S * S, "mixed": B * C * out * 4 / 2**20}
-    return given | {"first": sum(multiplications("bmm", K).values()) // 2, "products": sum(products) // 2}
+# ---- and written
 
 
-def four_channels(draw):
-    C, K, (n, p, h) = draw([128, 256, 512]), draw([4, 8]), draw([(4, 5, 10), (4, 3, 10), (2, 5, 16), (8, 3, 8)])
-    eam = parameters(EAMAttention(C, K, channels=n, output_size=p, hidden=h))
-    with torch.device("meta"):
-        crossing = next(c for c in range(4, 4096, 4) if parameters(KernelAttention(c, K)) > eam)
-    given = {"C": C, "K": K, "n": n, "p": p, "h": h, "hidden": C // 4}
-    return given | {"usual": parameters(KernelAttention(C, K)), "eam": eam, "crossing": crossing}
-
-
-def figures(draw):
-    (n, p), images, accuracy = draw([(4, 5), (4, 3), (2, 5), (8, 3)]), draw([2_500, 10_000]), draw([80, 90])
-
-    def total(h):
-        options = {"channels": n, "output_size": p, "hidden": h}
-        return parameters(create_model("mobilenet_v1", "eam-rcr", num_classes=100, **options))
-
-    ten, step = total(10), total(11) - total(10)
-    printed = f"{ten / 1e6:.2f}"
-    survivors = [h for h in range(1, 100) if f"{(ten + (h - 10) * step) / 1e6:.2f}" == printed]
-    error = 100 * math.sqrt(accuracy / 100 * (1 - accuracy / 100) / images)
-    given = {"n": n, "p": p, "images": images, "accuracy": accuracy, "total": ten, "printed": printed}
-    return given | {"step": step, "survivors": ", ".join(map(str, survivors)), "error": error}
-
-
-def your_own(draw):
-    C, out = draw([32, 64]), draw([64, 128])
-    before = nn.Sequential(nn.Conv2d(C, out, 3, padding=1, bias=False))
-    after = parameters(convert(before, "eam-rcr", where=lambda *_: True))
-    counts = torch.tensor([[draw(range(40, 91)) if i == j else draw(range(2, 21)) for j in range(3)] for i in range(3)])
-    right, all_of_it = counts.diagonal(), counts.sum(0) + counts.sum(1) - counts.diagonal()
-    return {
-        "C": C,
-        "out": out,
-        "parameters": after,
-        "copies": 3 * parameters(before),
-        "matrix": "; ".join(", ".join(map(str, row)) for row in counts.tolist()),
-        "each": ", ".join(f"{a}/{b}" for a, b in zip(right.tolist(), all_of_it.tolist(), strict=True)),
-        "iou": 100 * iou(counts).mean().item(),
-    }
-
-
-QUESTIONS = two_halves, inverted_residual, training, dynamic, dynet, ways, four_channels, figures, your_own
-
-
-def numbers(seed: int) -> list[dict]:
-    """The numbers of each question, those of its answers among them."""
-    draw = random.Random(seed).choice
-    return [question(draw) for question in QUESTIONS]
-
-
-def exam(seed: int, *, answers: bool) -> str:
-    """The exam as Markdown, with the answers folded away or without them."""
-    text = TEXT.read_text(encoding="utf-8")
-    if not answers:
-        text = re.sub(r"<details>.*?</details>\n+", "", text, flags=re.DOTALL)
-    questions = re.split(r"(?=^\*\*\d+\. )", text, flags=re.MULTILINE)[1:]
-    filled = []
-    for question, values in zip(questions, numbers(seed), strict=True):
-        filled.append(re.sub(r"\[\[(\w+):?(.*?)\]\]", lambda slot, v=values: format(v[slot[1]], slot[2]), question))
-    return "".join(filled)
-
-
-def points() -> int:
-    return sum(int(number) for number in re.findall(r"^\*\*\d+\. .*\((\d+) points", TEXT.read_text("utf-8"), re.M))
-
-
-def write(seed: int, folder: Path = FOLDER) -> list[Path]:
+def write(seed: int, folder: Path = FOLDER, *, bank: Path | None = None, sheet: bool = False) -> list[Path]:
     """Write the questions, and apart from them the questions with answers."""
-    head = f"# Exam {seed}\n\n{MINUTES} minutes, {points()} points. Name:\n\n"
-    texts = {f"exam-{seed}.md": exam(seed, answers=False), f"exam-{seed}-answers.md": exam(seed, answers=True)}
+    asked = drawn(seed, bank)
+    minutes, points = sum(question.minutes for question in asked), sum(question.points for question in asked)
+    head = (
+        f"# Exam {seed}\n\n{minutes:g} minutes, {points} points. Paper, pencil and a pocket calculator; no computer. "
+        f"The book's cheat sheet is {'' if sheet else 'not '}allowed. A number counts with its derivation.\n\n"
+        "Name:\n\n"
+    )
+    texts = {f"exam-{seed}{name}.md": head + exam(asked, seed, answers=bool(name)) for name in ("", "-answers")}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (folder / name).write_text(head + text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
 
 
+def on_paper(files: list[Path]) -> list[Path]:
+    """Print Markdown as PDF, beside it.
+
+    Raises:
+        NoBrowser: if there is none to print with.
+    """
+    import browser
+    import pdf
+
+    printed = [file.with_suffix(".pdf") for file in files]
+    with browser.started(pdf.FONTS_ARE_FILES) as chromium:
+        for file, paper in zip(files, printed, strict=True):
+            page = file.with_suffix(".html")
+            pdf.write(paper, pdf.printed(chromium, as_page(file), page), file.stem, author="")
+            page.unlink()
+    return printed
+
+
+def as_page(file: Path) -> str:
+    """Markdown as a page for paper; formulas between dollars, which a bank may have, are set by the book's MathJax."""
+    import pdf
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+    def formula(tex: str, options: dict) -> str:
+        return html.escape(rf"\[{tex}\]" if options["display_mode"] else rf"\({tex}\)")
+
+    markdown = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, renderer=formula)
+    body = markdown.render(file.read_text(encoding="utf-8")).replace("<details>", "<details open>")
+    mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax" / "tex-chtml.js"
+    return (
+        f'<!doctype html><html lang="{pdf.LANGUAGE}"><head><meta charset="utf-8"><title>{file.stem}</title>'
+        f'<style>{pdf.for_paper()}</style><script src="{mathjax.as_uri()}"></script></head><body>{body}</body></html>'
+    )
+
+
 def main(arguments: list[str]) -> None:
-    if len(arguments) != 1 or not arguments[0].isdecimal():
-        sys.exit("usage: make exam SEED=7, with an integer of at least 0")
-    print(*write(int(arguments[0])), sep="\n")
+    from browser import NoBrowser
+
+    parser = argparse.ArgumentParser(usage="make exam SEED=7 [BANK=my_questions.md] [SHEET=allowed]")
+    parser.add_argument("seed")
+    parser.add_argument("--bank", type=lambda path: Path(path).expanduser())
+    parser.add_argument("--sheet", action="store_true")
+    options = parser.parse_args(arguments)
+    if not options.seed.isdecimal():
+        parser.error(f"SEED={options.seed}; allowed is an integer of at least 0")
+    try:
+        files = write(int(options.seed), bank=options.bank, sheet=options.sheet)
+    except BadBank as error:
+        sys.exit(f"Nothing was written. {error}")
+    print(*files, sep="\n")
+    try:
+        print(*on_paper(files), sep="\n")
+    except NoBrowser as missing:
+        print(f"Not printed as PDF; the Markdown is there. {missing}")
 
 
 if __name__ == "__main__":

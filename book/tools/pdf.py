@@ -252,15 +252,19 @@ def check_links(body: Tag) -> None:
 def document(folder: Path, into: Path, title: str, body: str, style: str) -> str:
     """A page around ``body``, with the style sheet for paper and the MathJax of the built pages."""
     up = posixpath.relpath(folder.resolve().as_posix(), into.resolve().as_posix())
-    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf").as_uri()
-    css = (Path(__file__).with_name("pdf.css").read_text(encoding="utf-8")).replace("FONTS", fonts)
     return (
         f'<!doctype html><html lang="{LANGUAGE}" data-theme="light"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title>"
-        f'<link rel="stylesheet" href="{up}/_static/pygments.css"><style>{css}\n{style}</style>'
+        f'<link rel="stylesheet" href="{up}/_static/pygments.css"><style>{for_paper()}\n{style}</style>'
         f"<script>window.MathJax = {{options: {json.dumps(MATHEMATICS)}}}</script>"
         f'<script src="{up}/_static/mathjax/tex-chtml.js"></script></head><body>{body}</body></html>'
     )
+
+
+def for_paper() -> str:
+    """The style sheet, with the place of its fonts."""
+    fonts = Path(matplotlib.get_data_path(), "fonts", "ttf").as_uri()
+    return Path(__file__).with_name("pdf.css").read_text(encoding="utf-8").replace("FONTS", fonts)
 
 
 def cover(title: str, author: str) -> str:

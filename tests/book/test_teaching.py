@@ -1,7 +1,6 @@
 """What a class gets: notebooks without solutions, the teacher's with hidden tests, and nbgrader that marks them."""
 
 import ast
-import math
 import os
 import re
 import shutil
@@ -13,7 +12,6 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
-import exam
 import exercises
 import nbformat
 import pytest
@@ -338,92 +336,6 @@ def nbgrader(course, *command):
         [sys.executable, "-m", "nbgrader", *command], cwd=course, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_answers_of_an_exam_are_what_its_formulas_give(seed):
-    """The library counts them by building the layers; here they are counted on paper."""
-    halves, residual, training, dynamic, dynet, ways, four, figures, own = exam.numbers(seed)
-
-    C, out, k, side = (halves[name] for name in ("C", "out", "k", "side"))
-    assert halves["side"] == (halves["S"] + 2 * halves["padding"] - k) // 2 + 1
-    assert halves["standard"] == k * k * C * out * side**2
-    assert halves["halves"] == side**2 * C * (k * k + out)
-    assert halves["multiplier"] == math.ceil(1 / (1 / out + 1 / k**2))
-
-    C, out, S, t = (residual[name] for name in ("C", "out", "S", "t"))
-    wide = t * C
-    assert residual["parameters"] == C * wide + 9 * wide + wide * out + 2 * (2 * wide + out)
-    assert residual["macs"] == S * S * C * wide + (S // 2) ** 2 * (9 * wide + wide * out)
-    assert residual["bytes"] == 4 * wide * S * S
-
-    assert training["steps"] == training["epochs"] * math.ceil(training["images"] / training["batch"])
-    assert training["images"] % training["batch"], "the last batch of an epoch is said to be smaller"
-    assert training["bytes"] == 4 * training["parameters"]
-    assert training["parameters"] == 3_206_976 + 1025 * training["classes"]
-
-    C, K = dynamic["C"], dynamic["K"]
-    assert dynamic["parameters"] == K * C * C + C * (C // 4) + C // 4 * K + K
-    assert dynamic["macs"] == dynamic["parameters"] - K
-
-    C, g = dynet["C"], dynet["g"]
-    assert dynet["parameters"] == 2 * g * C * C + g * C
-    assert dynet["macs"] == 2 * g * C * C
-    assert dynet["places"] == C // g + 1
-
-    B, K, C, out, S = (ways[name] for name in ("B", "K", "C", "out", "S"))
-    assert ways["first"] == B * C * out * (S * S + K)
-    assert ways["products"] == K * B * C * out * S * S
-    assert ways["mixed"] * 2**20 == 4 * B * C * out
-
-    C, K, n, p, h = (four[name] for name in ("C", "K", "n", "p", "h"))
-    assert four["usual"] == C * C // 4 + C // 4 * K + K
-    assert four["eam"] == n * p * p * h + h * K + K
-    width = four["crossing"]
-    assert width**2 / 4 + K * width / 4 + K > four["eam"] >= (width - 4) ** 2 / 4 + K * (width - 4) / 4 + K
-
-    n, p = figures["n"], figures["p"]
-    assert figures["step"] == 26 * (n * p * p + 4)
-    survivors = [int(h) for h in figures["survivors"].split(", ")]
-    low, high = float(figures["printed"]) * 1e6 - 5_000, float(figures["printed"]) * 1e6 + 5_000
-    totals = {h: figures["total"] + (h - 10) * figures["step"] for h in range(1, 100)}
-    assert survivors == [h for h, total in totals.items() if low <= total < high]
-    assert 10 in survivors
-    q = figures["accuracy"] / 100
-    assert figures["error"] == pytest.approx(100 * math.sqrt(q * (1 - q) / figures["images"]))
-
-    C, out = own["C"], own["out"]
-    assert own["parameters"] == 4 * 9 * C * out + 4 * 25 * 10 + 10 * 4 + 4
-    assert own["copies"] == 3 * 9 * C * out
-    counts = [[int(n) for n in row.split(", ")] for row in own["matrix"].split("; ")]
-    shares = [counts[i][i] / (sum(counts[i]) + sum(row[i] for row in counts) - counts[i][i]) for i in range(3)]
-    assert own["iou"] == pytest.approx(100 * sum(shares) / 3)
-    assert own["each"].count("/") == 3
-
-
-def test_an_exam_is_another_one_for_each_seed_and_its_answers_lie_apart(tmp_path):
-    questions, answers = (path.read_text(encoding="utf-8") for path in exam.write(7, tmp_path))
-    assert exam.exam(7, answers=False) in questions
-    assert exam.exam(7, answers=False) != exam.exam(8, answers=False)
-    assert "[[" not in answers
-    assert answers.count("<summary>Solution</summary>") == len(exam.QUESTIONS)
-    assert "Solution" not in questions
-    results = {"standard", "halves", "macs", "bytes", "steps", "first", "products", "usual", "eam", "crossing"}
-    shown = [f"= {value:,}." for values in exam.numbers(7) for name, value in values.items() if name in results]
-    assert len(shown) > len(results)
-    assert not [number for number in shown if number in questions]
-    assert exam.points() == 45 == exam.MINUTES / 2
-    of_parts = [
-        sum(map(int, re.findall(r"\*\((\d)\)\*$", question, flags=re.MULTILINE)))
-        for question in re.split(r"^\*\*\d\. ", questions, flags=re.MULTILINE)[1:]
-    ]
-    assert of_parts == [5] * len(exam.QUESTIONS)
-
-
-@pytest.mark.parametrize("arguments", [[], ["seven"], ["-7"], ["7", "8"]])
-def test_an_exam_needs_a_seed(arguments):
-    with pytest.raises(SystemExit, match="usage: make exam SEED=7"):
-        exam.main(arguments)
 
 
 def test_the_tool_says_what_it_takes():

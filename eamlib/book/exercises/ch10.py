@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from eamlib.book.exercises._questions import choice, number
 
@@ -68,6 +70,36 @@ QUIZZES = {
                 25 * _INPUTS + _LAYERS * 4: "Only every fourth channel is read.",
                 25 * _INPUTS // 4: "The unit's weights to the four kernels are missing.",
             },
+        ),
+    ],
+    "10.6": [
+        number(
+            "Of 2,000 pairs of bands at random places in the window, how many do you expect to be explained?",
+            20,
+            "A counter explains the bands that lie around it: a rectangle of 0.008 by 0.010. Which share of the window "
+            "do 180 of them fill?",
+            right="180 · 0.008 · 0.010 / 1.2² = 1 %.",
+            mistakes={
+                1: "That is the share in percent.",
+                0.01: "That is the share.",
+                180: "A counter explains only bands that lie around it.",
+            },
+        ),
+        number(
+            "The figures are printed with one decimal less. By which factor does that chance grow, as long as the "
+            "rectangles do not overlap?",
+            100,
+            "How much longer is each of the two bands, and how much larger is the rectangle?",
+            right="Both bands are ten times as long.",
+            mistakes={10: "That is the length of one band, and there are two."},
+        ),
+        number(
+            "Back to the first question. Seven searches are made, independent of each other. In how many of 100 such "
+            "efforts does luck succeed at least once? Round to a whole number.",
+            7,
+            "With which probability do all seven fail?",
+            right="1 − 0.99⁷.",
+            mistakes={1: "That is one search alone.", 93: "That is how often all seven fail."},
         ),
     ],
 }
@@ -151,7 +183,43 @@ def _decimals_needed(answer: Callable) -> str | None:
         if yours == right + 1:
             return f"For {a:,} and {b:,} one decimal fewer is enough: begin with none."
         return f"For {a:,} and {b:,} fewer decimals are enough: they may lie on either side of a border."
-    return None
+    return _of_equal_totals(answer)
+
+
+def _of_equal_totals(answer: Callable) -> str | None:
+    try:
+        with _at_most_steps(1000):
+            answer(_AT_TEN, _AT_TEN)
+    except ValueError:
+        return None
+    except _TooLong:
+        return "For two equal totals your function never returns: compare them first, and raise a ValueError."
+    except Exception:
+        pass  # another error, or no answer: neither says what is wrong with the totals
+    return "Two equal totals print alike with any number of decimals: raise a ValueError."
+
+
+class _TooLong(BaseException):
+    """No Exception, so that an answer which catches all of those is stopped as well."""
+
+
+@contextmanager
+def _at_most_steps(limit: int) -> Iterator[None]:
+    """Stop what runs more lines of Python than this: a search for a difference between equals has no end."""
+
+    def count(frame, event, argument):
+        nonlocal limit
+        limit -= 1
+        if limit < 0:
+            raise _TooLong
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 CHECKS = {"10.3": _survivors_of, "10.4": _dynet_v1_parameters, "10.5": _decimals_needed}

@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from eamlib.book.exercises import CHECKS, QUIZZES, check
@@ -29,8 +30,23 @@ def dynet(width, num_classes=100, *, first_bias=0, second_bias=1, norm=2, stem=1
     return total + (channels[-1] + classifier_bias) * num_classes
 
 
+def first_difference(a, b):
+    """The decimals with which two totals print differently; of equal ones it never returns."""
+    return next(d for d in itertools.count() if f"{a / 1e6:.{d}f}" != f"{b / 1e6:.{d}f}")
+
+
 def decimals(a, b):
-    return next(d for d in range(20) if f"{a / 1e6:.{d}f}" != f"{b / 1e6:.{d}f}")
+    if a == b:
+        raise ValueError("equal totals")
+    return first_difference(a, b)
+
+
+def catches_everything(a, b):
+    while True:
+        try:
+            return first_difference(a, b)
+        except Exception:
+            continue
 
 
 RIGHT = {"10.3": survivors, "10.4": dynet, "10.5": decimals}
@@ -52,6 +68,11 @@ WRONG = [
     ("10.5", lambda a, b: max(0, math.ceil(-math.log10(abs(a - b) / 1e6)) + 2), "fewer decimals"),
     ("10.5", lambda a, b: 0, "print alike"),
     ("10.5", lambda a, b: a.decimals, "raised AttributeError"),
+    ("10.5", lambda a, b: 0 if a == b else decimals(a, b), "raise a ValueError"),
+    ("10.5", lambda a, b: ... if a == b else decimals(a, b), "raise a ValueError"),
+    ("10.5", lambda a, b: 0 // abs(a - b) + decimals(a, b), "raise a ValueError"),
+    ("10.5", first_difference, "never returns"),
+    ("10.5", catches_everything, "never returns"),
 ]
 
 
@@ -87,6 +108,18 @@ def test_the_counts_of_the_quiz_are_those_of_the_networks():
         size("eam-stride", 11) - size("eam-stride", 10),
     ]
     assert [question["answers"][0]["value"] for question in QUIZZES["10.2"]] == counted
+
+
+def test_the_counts_of_the_quiz_on_luck_are_those_of_a_simulation():
+    """180 counters on a grid, 15 by 12 in a window of 1.2 by 1.2: too far apart for two to explain the same bands."""
+    bands, pitch = np.array([0.008, 0.010]), np.array([1.2 / 15, 1.2 / 12])
+    places = np.random.default_rng(0).uniform(0, 1.2, (1_000_000, 2))
+    explained = (abs(places % pitch - pitch / 2) <= bands / 2).all(1).mean()
+    blurred = (abs(places % pitch - pitch / 2) <= 10 * bands / 2).all(1).mean()
+    of_2000, factor, of_seven = (question["answers"][0]["value"] for question in QUIZZES["10.6"])
+    assert of_2000 == pytest.approx(2000 * explained, rel=0.05)
+    assert factor == pytest.approx(blurred / explained, rel=0.05)
+    assert of_seven == round(100 * (1 - (1 - of_2000 / 2000) ** 7))
 
 
 @pytest.mark.parametrize(("step", "determined"), [(99, False), (100, True), (101, True), (150, True)])

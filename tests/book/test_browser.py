@@ -125,7 +125,7 @@ def test_quizzes_answer_at_once(browser, site, notebook):
     ("width", "word", "wanted"),
     [
         ("laptop", "redundancy", "notebooks/08_channel_redundancy"),
-        ("phone", "misprint", "notebooks/10_reading_the_cost_table"),
+        ("phone", "misprint", "notebooks/10_reading_the_cost_table/10_1_the_parameters_solved"),
     ],
 )
 def test_search_finds_the_chapter(browser, site, width, word, wanted):

@@ -11,8 +11,9 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 // A formula is a stop of the Tab key where it scrolls, and only there.
 const reach = () => {
-    for (const formula of document.querySelectorAll('mjx-container[display="true"]'))
-        if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+    // One with a number scrolls within the frame around it.
+    for (const formula of document.querySelectorAll('mjx-container[display="true"], div.math'))
+        if (formula.scrollWidth > formula.clientWidth || formula.scrollHeight > formula.clientHeight) formula.tabIndex = 0;
         else formula.removeAttribute("tabindex");
 };
 window.addEventListener("load", () => window.MathJax?.startup?.promise.then(reach));

@@ -253,7 +253,9 @@ def _answer_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
         name = f"answers_{exercise.slug.replace('-', '_')}"
         right = [next(a["value"] for a in q["answers"] if a.get("correct")) for q in QUIZZES[exercise.id]]
         stub = f"{name} = [{', '.join('...' for _ in right)}]  # your numbers, in the quiz's order"
-        solution, answer = f"{name} = {right}", f'check("{exercise.id}", {name})'
+        # Where a page has quizzes alone, its set-up does not import what is asked here.
+        answer = f'from eamlib.book.exercises import check\n\ncheck("{exercise.id}", {name})'
+        solution = f"{name} = {right}"
         shown, cell = [cell], new_code_cell(id=f"{cell.id}-answers")
     else:
         lines, last = cell.source.splitlines(), exercise.call.lineno - 1

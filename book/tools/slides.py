@@ -95,8 +95,9 @@ def markdown() -> MarkdownIt:
 
 
 def mathematics(tex: str, options: dict) -> str:
-    """What slides.js hands to MathJax."""
+    """What slides.js hands to MathJax: without the equation's number, which nothing on a slide refers to."""
     display = options["display_mode"]
+    tex = re.sub(r"\\tag\{[^}]*\}", "", tex)
     return f"<{'div' if display else 'span'} class='math'>{html.escape(tex)}</{'div' if display else 'span'}>"
 
 

@@ -39,7 +39,7 @@ def test_every_place_is_changed_and_back(copy):
     ]
     assert not left
     assert address.current(copy) == NEW
-    [first] = copy.glob("notebooks/01*.ipynb")
+    first = sorted(copy.glob("notebooks/01*/*.ipynb"))[0]
     notebook = first.read_text(encoding="utf-8")
     assert f"colab.research.google.com/github/{OWNER}/{NAME}/blob/main/notebooks/01" in notebook
     assert f"git+{NEW}" in notebook

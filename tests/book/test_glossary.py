@@ -22,6 +22,8 @@ def prose(chapter: str) -> str:
     pages = sorted(path.parent.glob("*.ipynb")) if path.name == "index.md" else [path]
     cells = [cell for page in pages for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]]
     text = " ".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    if path.name == "index.md":
+        text += path.read_text(encoding="utf-8")
     return " ".join(text.lower().split())
 
 

@@ -66,7 +66,7 @@ It costs a lot. Nobody says so.
 
 *Paper.* It prints one. It hides others.
 
-$$ a^2 $$
+$$ a^2 \\tag{9.1} $$
 
 | a | b |
 |---|---|
@@ -338,7 +338,7 @@ def test_the_speakers_window_shows_the_notes(made, browser):
 @chromium.NEEDED
 def test_a_deck_prints_a_page_a_slide(made, browser):
     folder, decks = made
-    present(browser, (folder / "01_standard_convolution.html").as_uri() + "?print-pdf")
+    present(browser, (folder / "01_1_from_scratch.html").as_uri() + "?print-pdf")
     wait(browser, "return document.querySelectorAll('.pdf-page').length")
     pages = browser.execute_script("return document.querySelectorAll('.pdf-page').length")
-    assert pages == len(decks["01_standard_convolution"])
+    assert pages == len(decks["01_1_from_scratch"])

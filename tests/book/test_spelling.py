@@ -20,6 +20,8 @@ AMERICAN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+NAMES = {"Gray"}  # Scott Gray, of Winograd's convolutions
+
 
 def prose(text: str) -> str:
     """Without code, mathematics, directives and addresses."""
@@ -33,7 +35,7 @@ def test_prose_is_british(path):
     if path.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
         text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    assert AMERICAN.findall(prose(text)) == []
+    assert [word for word in AMERICAN.findall(prose(text)) if word not in NAMES] == []
 
 
 @pytest.mark.parametrize("word", ["color", "normalized", "labeled", "neighbor", "Optimizer", "center", "gray"])

@@ -78,7 +78,7 @@ def test_what_is_handed_out_is_the_chapter_and_runs_where_it_runs(path):
 
 
 def test_a_link_leads_to_the_notebook_beside_it_or_to_the_repository():
-    page = NOTEBOOKS[0].parent / "07_ways" / "07_1_counts.ipynb"
+    page = exercises.ROOT / "notebooks" / "07_ways" / "07_1_counts.ipynb"
     text = "[a](../05_attention.ipynb#why), [b](07_2_measured.ipynb), [c](../../book/glossary.md), [d](#here), [e](https://a.b)"
     there = f"{exercises.ADDRESS}/blob/main/book/glossary.md"
     right = f"[a](05_attention.ipynb#why), [b](07_2_measured.ipynb), [c]({there}), [d](#here), [e](https://a.b)"
@@ -150,8 +150,7 @@ def library_to_spoil():
 @pytest.mark.parametrize("wrong", ["5.2", "5.3", "5.4"])
 @pytest.mark.parametrize("cheat", CHEATS)
 def test_a_cell_that_replaces_the_grader_gains_nothing(cheat, wrong, library_to_spoil):
-    path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
-    [exercise] = [each for each in found(path) if each.id == wrong]
+    path, exercise = next((path, each) for path in NOTEBOOKS for each in found(path) if each.id == wrong)
     test = graded(solved(path), f"test-{exercise.slug}").source
     [call] = [
         node for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "grade"
@@ -177,10 +176,9 @@ def test_what_answers_are_compared_with_is_the_librarys_own(owner, name, monkeyp
 
 
 def edited(edit) -> tuple[Path, nbformat.NotebookNode]:
-    """Chapter 05, whose exercises begin at cell 73 or so, with `edit` done to the cells of exercise 5.3."""
-    path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
+    """The page of exercises 5.2 and 5.3, with `edit` done to the cells of the second."""
+    path, at = next((path, each) for path in NOTEBOOKS for each in found(path) if each.id == "5.3")
     notebook = deepcopy(read(path))
-    at = found(path)[2]
     edit(notebook.cells, at)
     return path, notebook
 
@@ -251,7 +249,7 @@ def test_a_bad_exercise_is_named_before_anything_is_written(edit, where, what, t
     (before / "old").touch()
     with pytest.raises(BadSource, match=re.escape(what)) as caught:
         exercises.write("student", before, [NOTEBOOKS[0], source])
-    id = read(path).cells[getattr(found(path)[2], where)].id
+    id = read(path).cells[getattr(found(path)[1], where)].id
     assert str(caught.value).startswith(f"{path.name}, cell ")
     assert f"({id})" in str(caught.value)
     assert [file.name for file in before.iterdir()] == ["old"]
@@ -267,7 +265,7 @@ def test_exercises_out_of_order_are_named():
     again = chapter.cells[first.heading : second.heading]
     chapter = deepcopy(chapter)
     chapter.cells[second.heading : second.heading] = deepcopy(again)
-    with pytest.raises(BadSource, match=r"exercise 5\.1, where one of chapter 5 above 5\.1 should be"):
+    with pytest.raises(BadSource, match=r"exercise 5\.2, where one of chapter 5 above 5\.2 should be"):
         exercises.exercises(path, chapter)
 
 
@@ -290,10 +288,11 @@ def test_nbgrader_refuses_the_teachers_notebook_without_its_configuration():
 
 def test_a_class_is_marked_by_nbgrader(tmp_path):
     """Released, handed in and autograded with the commands of the teaching guide: five exercises, one of each fate."""
-    path = next(path for path in NOTEBOOKS if path.name.startswith("05"))
+    path, *others = (path for path in NOTEBOOKS if path.name.startswith("05"))
     notebook = deepcopy(solved(path))
     imports = nbformat.v4.new_code_cell("import torch\n\nfrom eamlib.book.exercises import check", id="imports")
-    notebook.cells = [notebook.cells[0], imports, *(cell for cell in notebook.cells if "nbgrader" in cell.metadata)]
+    cells = [cell for page in (path, *others) for cell in solved(page).cells if "nbgrader" in cell.metadata]
+    notebook.cells = [notebook.cells[0], imports, *deepcopy(cells)]
     shutil.copy(CONFIG, tmp_path)
     source = tmp_path / "source" / "week" / path.name
     source.parent.mkdir(parents=True)

@@ -230,7 +230,7 @@ def test_nothing_is_written_where_a_marker_cannot_be_evaluated(book, tmp_path):
 
 
 def test_a_notebook_keeps_its_form(tmp_path):
-    original = ROOT / "notebooks" / "09_eam.ipynb"
+    original = ROOT / "notebooks" / "09_eam" / "09_2_what_it_saves.ipynb"
     copy = tmp_path / original.name
     copy.write_text(original.read_text(encoding="utf-8").replace("prints 8.98<", "prints 9.98<"), encoding="utf-8")
     assert write_numbers.main([copy]) is None

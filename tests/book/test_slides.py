@@ -305,7 +305,7 @@ def test_every_slide_fits_and_is_set(made, browser, path):
 @chromium.NEEDED
 def test_slides_are_dark_for_those_who_like_it(made, browser):
     look = "const { color, backgroundColor } = getComputedStyle(document.body); return [color, backgroundColor]"
-    page = (made[0] / "09_eam.html").as_uri()
+    page = (made[0] / "09_1_select_pool_predict.html").as_uri()
     shades = {}
     for theme in "light", "dark":
         present(browser, page, theme)
@@ -319,7 +319,7 @@ def test_slides_are_dark_for_those_who_like_it(made, browser):
 @chromium.NEEDED
 def test_the_speakers_window_shows_the_notes(made, browser):
     folder, decks = made
-    name = "09_eam"
+    name = "09_1_select_pool_predict"
     present(browser, (folder / f"{name}.html").as_uri())
     # reveal.js never says that it has written the whole window, for which a switch to it would wait.
     browser.execute_script("const open = window.open; window.open = (...how) => window.notes = open(...how)")

@@ -45,7 +45,7 @@ def collect(source: Path, target: Path) -> tuple[list[str], list[str]]:
             continue
         try:
             name, copy = _name(file)
-            student = _student(inside, _cells(file), spellings)
+            student = _student(inside, _texts(file), spellings)
         except Refused as why:
             refused.append(f"{inside}: {why}")
         else:
@@ -66,24 +66,24 @@ def _name(file: Path) -> tuple[str, int]:
     return found[1], int(found[2] or found[3] or 0)
 
 
-def _cells(file: Path) -> list[dict]:
-    """The cells of a notebook that `make student` wrote."""
+def _texts(file: Path) -> list[str]:
+    """The Markdown cells of a notebook that `make student` wrote, marked for nbgrader."""
     try:
         cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
-        marked = any("nbgrader" in cell["metadata"] for cell in cells)
+        marked = [cell for cell in cells if "nbgrader" in cell["metadata"]]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
     except (ValueError, KeyError, TypeError) as error:
         raise Refused("no whole notebook; download it again") from error
     if not marked:
-        raise Refused("no cell of it has nbgrader's mark: the book's own page and not what was handed out")
-    return cells
+        raise Refused("no exercise in it has nbgrader's mark: the book's own page, or one without exercises")
+    return texts
 
 
-def _student(inside: Path, cells: list[dict], spellings: dict[str, str]) -> str:
+def _student(inside: Path, texts: list[str], spellings: dict[str, str]) -> str:
     """Whose a notebook is, as a folder of nbgrader's. ``spellings`` holds how each was written before."""
     if len(inside.parts) > 1:
         written = inside.parts[0]
     else:
-        texts = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
         written = next((text.removeprefix(STUDENT) for text in texts if text.startswith(STUDENT)), "").strip(" \n…")
     if not written:
         raise Refused("no name: it lies in no student's folder, and its cell for the name is empty")

@@ -95,7 +95,7 @@ def test_what_is_refused_is_named_and_the_rest_is_sorted(folder):
     assert dict(line.split(": ", 1) for line in sort(folder)[1]) == {
         "Ada/homework.ipynb": "no notebook of the book by its name",
         f"Ada/{NAME}.ipynb.crdownload": "no notebook of the book by its name",
-        f"Bo/{NAME}.ipynb": "no cell of it has nbgrader's mark: the book's own page and not what was handed out",
+        f"Bo/{NAME}.ipynb": "no exercise in it has nbgrader's mark: the book's own page, or one without exercises",
         f"{NAME}.ipynb": "no name: it lies in no student's folder, and its cell for the name is empty",
         f"{NAME} (1).ipynb": f"name = '../Ada'; {allowed}",
         f"E_N/{NAME}.ipynb": "name = 'E_N' is 'E N' elsewhere: put what belongs to one student into one folder",

@@ -105,11 +105,17 @@ def test_an_address_that_colab_cannot_open_is_refused(url):
         exercises.on_colab(url)
 
 
-def test_a_handed_out_notebook_has_a_cell_for_the_name_that_collecting_reads():
+def test_a_handed_out_notebook_has_a_cell_for_the_name_that_collecting_reads(tmp_path):
     notebook = deepcopy(handed_out(NOTEBOOKS[0]))
     cell = next(cell for cell in notebook.cells if cell.source.startswith(collect.STUDENT))
+    name = f"{NOTEBOOKS[0].stem}.ipynb"
+    nbformat.write(notebook, tmp_path / name)
+    lines, refused = collect.collect(tmp_path, tmp_path / "submitted")
+    assert not lines and [line.partition(":")[0] for line in refused] == [name]
     cell.source = cell.source.replace("…", "Ada Lovelace")
-    assert collect._student(Path("downloads.ipynb"), notebook.cells, {}) == "Ada_Lovelace"
+    nbformat.write(notebook, tmp_path / name)
+    collect.collect(tmp_path, tmp_path / "submitted")
+    assert (tmp_path / "submitted" / "Ada_Lovelace" / f"ch{name[:2]}" / name).exists()
 
 
 @each_notebook

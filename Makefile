@@ -35,8 +35,8 @@ pdf: browser .venv/dev book  ## print the book and its cheat sheet as PDF; needs
 browser:
 	@$(PYTHON) book/tools/browser.py
 
-slides: .venv/dev book  ## make a deck of slides for every chapter, with speaker notes
-	$(BIN)/python book/tools/slides.py
+slides: .venv/dev book  ## make a deck of slides for every page, with speaker notes; one for a lecture per chapter with CORE=1
+	$(BIN)/python book/tools/slides.py $(if $(CORE),chapter)
 
 # URL is the folder on GitHub that they will lie in: their links to Colab then open them from there.
 student: .venv/dev  ## write the notebooks to hand out, without solutions, to _build/student (make student URL=…)

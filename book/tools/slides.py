@@ -1,6 +1,8 @@
 """Decks of reveal.js slides, one for every page, from its notebook as it was executed for the book: ``make slides``.
 
-With ``CORE=1`` there is one for every chapter instead, of the slides that a lecture has time for. The metadata `slideshow` of a cell says what is shown; a cell without them is not. CONTRIBUTING.md has the keys. Of a
+With ``CORE=1`` there is one for every chapter instead, of the slides that a lecture has time for.
+
+The metadata `slideshow` of a cell says what is shown; a cell without them is not. CONTRIBUTING.md has the keys. Of a
 Markdown cell a slide shows what can be taken in at a glance, and the speaker notes hold its running prose: what a
 teacher says is what the chapter says.
 """

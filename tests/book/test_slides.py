@@ -266,9 +266,9 @@ def test_slides_are_no_part_of_the_key_in_the_cache(html):
 
 
 @each_notebook
-def test_a_chapter_has_a_deck_for_a_lecture(made, path):
+def test_a_page_has_a_deck(made, path):
     deck = made[1][path.stem]
-    assert (12 if path.parent.name == "notebooks" else 5) <= len(deck) <= 40
+    assert 5 <= len(deck) <= 40
     assert sum(len(words(slide.notes).split()) >= 10 for slide in deck) >= 0.75 * len(deck)
     titles = [slide.title for slide in deck]
     assert [title for title in titles if titles.count(title) > 1] == []

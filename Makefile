@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PAGE := _build/html/index.html
 
-.PHONY: book pdf browser slides student solutions exam test pages faults check lint links numbers speed format address clean help sizes FORCE
+.PHONY: book pdf browser slides student solutions collect exam test pages faults check lint links numbers speed format address clean help sizes FORCE
 .NOTPARALLEL:
 
 # A warning is given only when its page is read: after a build that failed or was killed all pages are
@@ -35,14 +35,18 @@ pdf: browser .venv/dev book  ## print the book and its cheat sheet as PDF; needs
 browser:
 	@$(PYTHON) book/tools/browser.py
 
-slides: .venv/dev book  ## make a deck of slides for every chapter, with speaker notes
-	$(BIN)/python book/tools/slides.py
+slides: .venv/dev book  ## make a deck of slides for every page, with speaker notes; one for a lecture per chapter with CORE=1
+	$(BIN)/python book/tools/slides.py $(if $(CORE),chapter)
 
-student: .venv/dev  ## write the notebooks to hand out, without solutions, to _build/student
-	@$(BIN)/python book/tools/exercises.py student
+# URL is the folder on GitHub that they will lie in: their links to Colab then open them from there.
+student: .venv/dev  ## write the notebooks to hand out, without solutions, to _build/student (make student URL=…)
+	@$(BIN)/python book/tools/exercises.py student $(URL)
 
 solutions: .venv/dev  ## write the teacher's notebooks, solved and with hidden tests, to _build/solutions
 	@$(BIN)/python book/tools/exercises.py solutions
+
+collect:  ## sort a class's downloads for nbgrader into the folder submitted beside them: make collect FROM=downloads
+	@$(PYTHON) book/tools/collect.py "$(FROM)"
 
 exam: .venv/dev  ## write an exam and its answers to _build/exam (make exam SEED=7 BANK=my_questions.md SHEET=allowed)
 	@$(BIN)/python book/tools/exam.py $(SEED) $(if $(BANK),--bank "$(BANK)") $(if $(SHEET),--sheet)

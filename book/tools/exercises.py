@@ -1,6 +1,7 @@
 """The chapters' exercises, for a class: notebooks without solutions, notebooks for the teacher, and what they count.
 
     python book/tools/exercises.py student      # _build/student: to hand out
+    python book/tools/exercises.py student URL  # the same, with links to Colab: URL is where they will lie on GitHub
     python book/tools/exercises.py solutions    # _build/solutions: to teach from, and the source of an nbgrader course
 
 A chapter says nothing of grading: an exercise's heading names its kind, from which the rest follows. The teacher's
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import markers  # noqa: E402
+from collect import STUDENT  # noqa: E402
 
 from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
 
@@ -82,6 +84,7 @@ from eamlib.book.exercises import grade
 HEADING = re.compile(r"### Exercise (\d+)\.(\d+) \((\w+)\)")
 SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>(.*)</details>", re.DOTALL)
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
+FOLDER = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:/tree/([\w.-]+(?:/[\w.-]+)*))?/?")
 COLAB_LINK = re.compile(r"^\*\*\[.*\]\(https://colab\.research\.google\.com/.*\)\*\*$", re.MULTILINE)
 
 
@@ -199,8 +202,11 @@ def _exercise(path: Path, cells: list[NotebookNode], indices: list[int]) -> Exer
     return Exercise(id, kind, first, stub, call, solution, text, code)
 
 
-def teachers(path: Path, source: NotebookNode | None = None) -> NotebookNode:
-    """The teacher's notebook of a chapter: solved, with hidden tests, ready to be the source of an assignment."""
+def teachers(path: Path, source: NotebookNode | None = None, colab: str | None = None) -> NotebookNode:
+    """The teacher's notebook of a chapter: solved, with hidden tests, ready to be the source of an assignment.
+
+    Where ``colab`` is given, :func:`on_colab` of a folder, it and its links to other notebooks open there.
+    """
     notebook = deepcopy(source or read(path))
     found = exercises(path, notebook)
     replaced = {}
@@ -212,26 +218,40 @@ def teachers(path: Path, source: NotebookNode | None = None) -> NotebookNode:
         replaced[exercise.stub] = _answer_cells(exercise, stub)
         replaced[exercise.solution] = _text_cells(exercise)
     cells = [new for index, cell in enumerate(notebook.cells) for new in replaced.get(index, [cell])]
-    cells[0].source = COLAB_LINK.sub(_to_hand_in(found), cells[0].source)
+    badge = f"**[▶ Open in Colab]({colab}/{path.name})**\n\n" if colab else ""
+    cells[0].source = COLAB_LINK.sub(badge + _to_hand_in(found), cells[0].source)
+    cells.insert(1, new_markdown_cell(f"{STUDENT} …", id=f"student-{path.stem[:2]}"))
     warning = "**The teacher's notebook**: with solutions and hidden tests. Hand out the one of `make student`."
     notebook.cells = [_guarded(f"teachers-{path.stem[:2]}", warning), *cells]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = links_handed_out(path, cell.source)
+            cell.source = links_handed_out(path, cell.source, colab)
     return notebook
 
 
-def links_handed_out(path: Path, text: str) -> str:
+def on_colab(url: str) -> str:
+    """The address below which Colab opens the notebooks of a folder on GitHub.
+
+    Raises:
+        ValueError: if ``url`` is no address of a repository or of one of its folders.
+    """
+    if not (found := FOLDER.fullmatch(url)):
+        allowed = "https://github.com/OWNER/NAME or https://github.com/OWNER/NAME/tree/BRANCH/FOLDER"
+        raise ValueError(f"URL = '{url}' is no folder on GitHub; allowed: {allowed}.")
+    return f"https://colab.research.google.com/github/{found[1]}/blob/{found[2] or 'main'}"
+
+
+def links_handed_out(path: Path, text: str, colab: str | None = None) -> str:
     """The text of a page, whose relative links lead on from where it is handed out."""
-    return RELATIVE.sub(lambda link: f"]({_handed_out(path, link[1])})", text)
+    return RELATIVE.sub(lambda link: f"]({_handed_out(path, link[1], colab)})", text)
 
 
-def _handed_out(path: Path, target: str) -> str:
+def _handed_out(path: Path, target: str, colab: str | None) -> str:
     """Where a link of a page leads from what is handed out: to a notebook beside it, or to the repository."""
     name, hash, anchor = target.partition("#")
     there = (path.parent / name).resolve()
     if there.suffix == ".ipynb":
-        return f"{there.name}{hash}{anchor}"
+        return f"{colab}/{there.name}" if colab else f"{there.name}{hash}{anchor}"
     return f"{ADDRESS}/blob/main/{there.relative_to(ROOT).as_posix()}{hash}{anchor}"
 
 
@@ -312,9 +332,9 @@ def students(teachers_notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def write(what: str, folder: Path, paths: list[Path] = NOTEBOOKS) -> None:
+def write(what: str, folder: Path, paths: list[Path] = NOTEBOOKS, colab: str | None = None) -> None:
     """Write the students' or the teacher's notebooks into `folder`, all of them or, where one is bad, none."""
-    notebooks = {path.name: teachers(path) for path in paths}
+    notebooks = {path.name: teachers(path, colab=colab) for path in paths}
     if what == "student":
         notebooks = {name: students(notebook) for name, notebook in notebooks.items()}
     half = folder.with_name(f"{folder.name}.half")
@@ -330,12 +350,13 @@ def write(what: str, folder: Path, paths: list[Path] = NOTEBOOKS) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    if arguments not in (["student"], ["solutions"]):
-        sys.exit("usage: exercises.py student | solutions")
-    folder = ROOT / "_build" / arguments[0]
+    if arguments != ["solutions"] and (arguments[:1] != ["student"] or len(arguments) > 2):
+        sys.exit("usage: exercises.py student [URL] | solutions")
+    what, *url = arguments
+    folder = ROOT / "_build" / what
     try:
-        write(arguments[0], folder)
-    except BadSource as error:
+        write(what, folder, colab=on_colab(*url) if url else None)
+    except ValueError as error:
         sys.exit(f"Nothing was written. {error}")
     print(f"{len(NOTEBOOKS)} notebooks in {folder}")
 

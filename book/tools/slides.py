@@ -1,4 +1,6 @@
-"""A deck of reveal.js slides for every chapter, from its notebook as it was executed for the book: ``make slides``.
+"""Decks of reveal.js slides, one for every page, from its notebook as it was executed for the book: ``make slides``.
+
+With ``CORE=1`` there is one for every chapter instead, of the slides that a lecture has time for.
 
 The metadata `slideshow` of a cell says what is shown; a cell without them is not. CONTRIBUTING.md has the keys. Of a
 Markdown cell a slide shows what can be taken in at a glance, and the speaker notes hold its running prose: what a
@@ -12,7 +14,7 @@ import re
 import shutil
 import struct
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -44,6 +46,8 @@ BEGINS = "slide", "subslide"
 KEYS = {
     "slide_type": {"enum": [*BEGINS, "fragment", "-", "notes", "skip"]},
     "title": {"type": "string"},
+    "core": {"const": True},
+    "closing": STRINGS,
     "points": STRINGS,
     "sentences": STRINGS,
     "show": {"enum": ["output", "code", "both"]},
@@ -66,6 +70,8 @@ class Slide:
     shown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     kind: str = ""  # a class for the style sheet
+    core: bool = False  # part of the chapter's core deck
+    closing: list[str] = field(default_factory=list)  # what that deck's last slide takes from this one, in Markdown
 
     @property
     def columns(self) -> list[list[str]]:
@@ -224,6 +230,19 @@ def parts(source: str, chosen: list[str] | None = None) -> list[Part]:
     return [part for part in found[:-1] if part.whole] + found[-1:]
 
 
+def items(source: str, chosen: list[str]) -> list[str]:
+    """The items of a cell's lists that begin with these words, in this order."""
+    nodes = SyntaxTreeNode(markdown().parse(source)).walk()
+    found = [node.children[0].children[0].content for node in nodes if node.type == "list_item"]
+    kept = []
+    for words in chosen:
+        begins = [item for item in found if plain(item).startswith(plain(words))]
+        if not begins:
+            raise BadMetadata(f"no item of its lists begins with “{words}”")
+        kept += begins[:1]
+    return kept
+
+
 # Code cells -------------------------------------------------------------------------------------------------------
 
 
@@ -309,11 +328,15 @@ def stepwise(blocks: list[str], mark: dict) -> list[str]:
 def checked(cell) -> dict:
     """A cell's `slideshow` metadata."""
     found = cell.metadata.get("slideshow") or {"slide_type": "skip"}
-    kind, keys = found.get("slide_type"), ["slide_type"]
+    kind, is_text, keys = found.get("slide_type"), cell.cell_type == "markdown", ["slide_type"]
     if kind in BEGINS:
         keys.append("title")
-    if kind not in ("notes", "skip") and not asked(cell):
-        keys += ["points", "sentences" if cell.cell_type == "markdown" else "show"]
+    if kind not in ("notes", "skip"):
+        keys.append("points")
+        if not asked(cell):
+            keys.append("sentences" if is_text else "show")
+    if kind in BEGINS:
+        keys += ["core", "closing"] if is_text else ["core"]
     allowed = {key: KEYS[key] for key in keys}
     schema = {"type": "object", "properties": allowed, "required": ["slide_type"], "additionalProperties": False}
     if error := best_match(Draft7Validator(schema).iter_errors(found)):
@@ -367,7 +390,7 @@ def deck(notebook, name: str) -> list[Slide]:
 
 def add(cell, mark: dict, slides: list[Slide], notebook) -> None:
     """Put a cell on the slides."""
-    kind, is_code = mark["slide_type"], cell.cell_type == "code"
+    kind, is_code, before = mark["slide_type"], cell.cell_type == "code", len(slides)
     if kind == "skip":
         return
     if not slides:
@@ -377,6 +400,7 @@ def add(cell, mark: dict, slides: list[Slide], notebook) -> None:
     elif exercise := asked(cell):
         slides.append(question(exercise))
         slides[-1].title = inline(mark.get("title", slides[-1].title))
+        slides[-1].shown[:0] = points(mark)
     elif kind == "notes":
         said = code_and_output(cell) if is_code else [text for part in parts(cell.source) for text in part.whole]
         slides[-1].notes += said
@@ -384,6 +408,10 @@ def add(cell, mark: dict, slides: list[Slide], notebook) -> None:
         add_code(cell, mark, slides)
     else:
         add_text(cell, mark, slides, notebook)
+    for slide in slides[before:]:
+        slide.core = "core" in mark and slide.title != "Exercises"
+    if "closing" in mark:
+        slides[before].closing = items(cell.source, mark["closing"])
 
 
 def add_code(cell, mark: dict, slides: list[Slide]) -> None:
@@ -413,6 +441,29 @@ def add_text(cell, mark: dict, slides: list[Slide], notebook) -> None:
             slides[-1].shown += part.shown + first if part.title else stepwise(part.shown + first, mark)
             slides[-1].notes += part.notes
             first = []
+
+
+# A chapter --------------------------------------------------------------------------------------------------------
+
+
+def cover(index: str) -> Slide:
+    """The title slide of a chapter: its title and its question, which are the first words of its list of pages."""
+    [part] = parts(index)
+    number, _, title = part.title.partition(" ")
+    shown = [f"<p class='number'>Chapter {number.lstrip('0')}</p>", part.whole[0]]
+    return Slide(title, shown=shown, notes=part.whole[1:], kind="opening")
+
+
+def core(index: str, decks: list[list[Slide]]) -> list[Slide]:
+    """The slides of a chapter's pages that are marked as core, between its question and a summary."""
+    pages = [slide for deck in decks for slide in deck]
+    kept = [replace(slide, level="slide") for slide in pages if slide.core]
+    closing = [item for slide in pages for item in slide.closing]
+    first = cover(index)
+    if not kept or not closing:
+        raise BadMetadata(f"{first.title}: {'no summary has a closing item' if kept else 'no slide is marked as core'}")
+    said = [block for slide in pages if slide.closing for block in slide.shown]
+    return [first, *kept, Slide("Summary", shown=[listed(closing)], notes=said)]
 
 
 # Files ------------------------------------------------------------------------------------------------------------
@@ -469,7 +520,7 @@ def stacks(slides: list[Slide]) -> list[list[Slide]]:
     return found
 
 
-def write(decks: dict[str, list[Slide]], to: Path):
+def write(decks: dict[str, list[Slide]], to: Path, of: str = "page"):
     """Write a page for each deck, their list and what they load, in place of what was there."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
@@ -481,30 +532,39 @@ def write(decks: dict[str, list[Slide]], to: Path):
         title = html.unescape(re.sub(r"<[^>]+>", "", slides[0].title))
         page = pages.get_template("slides.html").render(title=title, stacks=stacks(slides))
         (aside / f"{name}.html").write_text(page, encoding="utf-8")
-    index = pages.get_template("slides_index.html").render(decks=decks)
+    index = pages.get_template("slides_index.html").render(decks=decks, of=of)
     (aside / "index.html").write_text(index, encoding="utf-8")
     shutil.rmtree(to, ignore_errors=True)
     aside.replace(to)
 
 
-def main(build: Path = ROOT / "_build"):
+def main(of: str = "page", build: Path = ROOT / "_build"):
     caches = list(build.glob("executed/*/global.db"))
     if len(caches) != 1:
         sys.exit("The book is not built: run `make book` first")
-    decks, wrong = {}, []
+    pages, decks, wrong = {}, {}, []
     for path in sorted((ROOT / "notebooks").glob("**/*.ipynb")):
         try:
             decks[path.stem] = deck(executed(path, caches[0].parent), path.stem)
+            pages.setdefault(path.parent, []).append(decks[path.stem])
         except ExceptionGroup as group:
             wrong += group.exceptions
+    if of == "chapter" and not wrong:
+        decks = {}
+        for folder, of_pages in pages.items():
+            try:
+                decks[folder.name] = core((folder / "index.md").read_text(encoding="utf-8"), of_pages)
+            except BadMetadata as error:
+                wrong.append(error)
     if wrong:
         sys.exit("\n".join(map(str, wrong)))
-    write(decks, build / "slides")
+    to = build / ("slides_core" if of == "chapter" else "slides")
+    write(decks, to, of)
     for name, slides in decks.items():
         words = len(re.sub(r"<[^>]+>", " ", " ".join(note for slide in slides for note in slide.notes)).split())
         print(f"{name}: {len(slides)} slides, {words:,} words of notes")
-    print("The slides:", (build / "slides" / "index.html").resolve().as_uri())
+    print("The slides:", (to / "index.html").resolve().as_uri())
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -148,6 +148,47 @@ def test_a_quiz_is_asked_and_answered_in_the_notes():
     assert right["feedback"] not in words(slide.shown)
 
 
+def test_what_a_question_is_about_stands_above_it():
+    slide = deck(code('quiz("9.1")', slide_type="slide", title="Which?", points=["Four channels."]))[1]
+    assert slide.title == "Which?"
+    assert words(slide.shown).startswith("Four channels. " + slides.QUIZZES["9.1"][0]["question"][:20])
+
+
+INDEX = """# 09 A chapter
+
+Is it so?
+
+| page | minutes |
+|---|---|
+| one | 25 |
+"""
+
+
+def test_a_core_deck_has_the_marked_slides_between_the_question_and_the_points_that_matter():
+    points = text("## Summary\n\n- *One* is $x$.\n- Two.\n\n## More\n\n- more", slide_type="slide", closing=["Two", "One is x"])
+    one = deck(
+        text("## One\n\n$$x$$", slide_type="slide"),
+        text("## Two\n\n$$y$$\n\n## Three\n\n$$z$$", slide_type="subslide", core=True),
+        code("1", new_output("stream", text="seven"), slide_type="-"),
+        text("## Exercises\n\n- one", slide_type="slide", core=True),
+    )
+    two = deck(points, text("## Last\n\n- end", slide_type="slide"))
+    found = slides.core(INDEX, [one, two])
+    assert [slide.title for slide in found] == ["A chapter", "Two", "Three", "Summary"]
+    assert [slide.level for slide in found] == ["slide"] * 4
+    assert words(found[0].shown) == "Chapter 9 Is it so?"
+    assert words(found[2].shown) == "z seven"
+    assert words(found[3].shown) == "Two. One is x ."
+    assert words(found[3].notes) == "One is x . Two."
+
+
+def test_a_chapter_without_core_slides_is_named():
+    marked = deck(text("## One\n\n$$x$$", slide_type="slide", core=True))
+    for pages, complaint in ([], "no slide is marked as core"), ([marked], "no summary has a closing item"):
+        with pytest.raises(slides.BadMetadata, match=f"A chapter: {complaint}"):
+            slides.core(INDEX, pages)
+
+
 def test_exercises_are_listed_with_their_kind():
     task = text("### Exercise 9.1 (prove)\n\nProve that it holds for all shapes and for all sizes of maps. And more.")
     slide = deck(text("## Exercises", slide_type="slide"), task)[1]
@@ -166,7 +207,12 @@ def test_exercises_are_listed_with_their_kind():
         (code("1", slide_type="-", show="all"), "'all' is not one of ['output', "),
         (code("1", slide_type="-", show="output"), "no output to show"),
         (code("1\n" * 15, slide_type="-"), "15 lines of code are shown"),
-        (code('quiz("9.1")', slide_type="slide", points=["x"]), "('points' was unexpected)"),
+        (code('quiz("9.1")', slide_type="slide", show="code"), "('show' was unexpected)"),
+        (code("1", slide_type="-", core=True), "('core' was unexpected). Allowed here: slide_type, points, show."),
+        (text("Said.", slide_type="notes", core=True), "('core' was unexpected). Allowed here: slide_type."),
+        (text("## One\n\n$$x$$", slide_type="slide", core="yes"), "True was expected"),
+        (code("1", slide_type="slide", title="x", closing=["x"]), "('closing' was unexpected)"),
+        (text("## One\n\n- x", slide_type="slide", closing=["y"]), "no item of its lists begins with “y”"),
         (text("## Nothing", slide_type="slide"), "nothing stands on the slide “Nothing”"),
     ],
 )
@@ -190,6 +236,7 @@ def test_a_notebook_without_slides_is_named():
 # The chapters' decks ----------------------------------------------------------------------------------------------
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+CHAPTERS = sorted({path.parent for path in NOTEBOOKS})
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +249,13 @@ def made(html, tmp_path_factory):
     return folder, decks
 
 
+@pytest.fixture(scope="module")
+def core(made):
+    """The chapters' core decks."""
+    pages = {folder: [made[1][path.stem] for path in sorted(folder.glob("*.ipynb"))] for folder in CHAPTERS}
+    return {f.name: slides.core((f / "index.md").read_text(encoding="utf-8"), pages[f]) for f in CHAPTERS}
+
+
 def test_slides_are_no_part_of_the_key_in_the_cache(html):
     """Else a change of a slide would execute its notebook again."""
     path = NOTEBOOKS[0]
@@ -212,13 +266,46 @@ def test_slides_are_no_part_of_the_key_in_the_cache(html):
 
 
 @each_notebook
-def test_a_chapter_has_a_deck_for_a_lecture(made, path):
+def test_a_page_has_a_deck(made, path):
     deck = made[1][path.stem]
-    assert (12 if path.parent.name == "notebooks" else 5) <= len(deck) <= 40
+    assert 5 <= len(deck) <= 40
     assert sum(len(words(slide.notes).split()) >= 10 for slide in deck) >= 0.75 * len(deck)
     titles = [slide.title for slide in deck]
     assert [title for title in titles if titles.count(title) > 1] == []
     assert {"Exercises", "Summary"} <= set(titles)
+
+
+@pytest.mark.parametrize("chapter", [folder.name for folder in CHAPTERS])
+def test_a_chapter_has_a_core_deck_for_a_lecture(core, chapter):
+    deck = core[chapter]
+    assert 10 <= len(deck) <= 18
+    assert deck[0].kind == "opening"
+    assert deck[-1].title == "Summary"
+    titles = [slide.title for slide in deck]
+    assert [title for title in titles if titles.count(title) > 1] == []
+    assert 1 <= sum(slide.kind == "question" or slide.title.startswith("Exercise") for slide in deck) <= 3
+
+
+def test_the_core_decks_of_a_week_fit_its_lecture(core):
+    guide = (slides.ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+    weeks = [week.split() for week in re.findall(r"^((?:\d\d )+)\|", guide, re.MULTILINE)]
+    length = {chapter[:2]: len(deck) for chapter, deck in core.items()}
+    assert sorted(chapter for week in weeks for chapter in week) == sorted(length)
+    assert [week for week in weeks if 3 * sum(length[chapter] for chapter in week) > 90] == []
+
+
+def test_a_core_deck_leads_to_its_explorers(core):
+    """In the published book, whose pages are those of the built one."""
+    shown = "".join(block for deck in core.values() for slide in deck for block in slide.shown)
+    links = [link["href"] for link in BeautifulSoup(shown, "html.parser").select("a[href*='.github.io/']")]
+    cells = {path.stem: nbformat.read(path, as_version=4).cells for path in NOTEBOOKS}
+    calls = re.compile(r"^explore\.", re.MULTILINE)
+    pages = [name for name in cells if any(c.cell_type == "code" and calls.search(c.source) for c in cells[name])]
+    assert [re.search(r"(\w+)\.html", link)[1] for link in links] == pages
+    for link in links:
+        address, _, anchor = link.partition("#")
+        page = (HTML / address.split("/", 4)[4]).read_text(encoding="utf-8")
+        assert not anchor or f'id="{anchor}"' in page
 
 
 @each_notebook
@@ -280,17 +367,14 @@ def present(browser, page, theme="light"):
     wait(browser, READY)
 
 
-@chromium.NEEDED
-@each_notebook
-def test_every_slide_fits_and_is_set(made, browser, path):
-    folder, decks = made
+def fits(browser, page, deck):
     drain(browser)
-    present(browser, (folder / f"{path.stem}.html").as_uri())
+    present(browser, page.as_uri())
 
     assert browser.execute_script(LEAVES) == []
     assert browser.execute_script(UNTYPESET) == []
     cut = []
-    for number, slide in enumerate(decks[path.stem]):
+    for number, slide in enumerate(deck):
         show = "const { h, v } = Reveal.getIndices(document.querySelectorAll('.slide')[arguments[0]]);"
         browser.execute_script(show + "Reveal.slide(h, v, 99)", number)
         cut += [slide.title] * browser.execute_script(CUT)
@@ -300,6 +384,21 @@ def test_every_slide_fits_and_is_set(made, browser, path):
     assert [url for url in requested if not re.match(r"file:|data:|blob:", url)] == []
     assert failed == []
     assert errors == []
+
+
+@chromium.NEEDED
+@each_notebook
+def test_every_slide_fits_and_is_set(made, browser, path):
+    folder, decks = made
+    fits(browser, folder / f"{path.stem}.html", decks[path.stem])
+
+
+@chromium.NEEDED
+def test_how_a_core_deck_begins_and_ends_fits(core, browser, tmp_path):
+    """All else on it is on the page's deck as well."""
+    ends = [slide for deck in core.values() for slide in (deck[0], deck[-1])]
+    slides.write({"ends": ends}, tmp_path / "made", "chapter")
+    fits(browser, tmp_path / "made" / "ends.html", ends)
 
 
 @chromium.NEEDED

@@ -12,6 +12,7 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
+import collect
 import exercises
 import nbformat
 import pytest
@@ -83,6 +84,36 @@ def test_a_link_leads_to_the_notebook_beside_it_or_to_the_repository():
     there = f"{exercises.ADDRESS}/blob/main/book/glossary.md"
     right = f"[a](05_attention.ipynb#why), [b](07_2_measured.ipynb), [c]({there}), [d](#here), [e](https://a.b)"
     assert exercises.links_handed_out(page, text) == right
+
+
+def test_with_a_teachers_address_links_open_the_teachers_copies_on_colab():
+    path = next(path for path in NOTEBOOKS if path.name.startswith("02_4"))
+    there = exercises.on_colab("https://github.com/me/course/tree/2027/student")
+    assert there == "https://colab.research.google.com/github/me/course/blob/2027/student"
+    text = "\n".join(cell.source for cell in students(teachers(path, colab=there)).cells)
+    opened = re.findall(r"\]\((https://colab\.research\.google\.com/[^)]*)\)", text)
+    assert {f"{there}/{path.name}", f"{there}/02_1_depthwise_and_pointwise.ipynb"} <= {*opened}
+    assert not [link for link in opened if not link.startswith(f"{there}/")]
+    assert exercises.on_colab("https://github.com/me/course/").endswith("/github/me/course/blob/main")
+
+
+@pytest.mark.parametrize("url", ["", "me/course", "https://github.com/me", "https://gitlab.com/me/course"])
+def test_an_address_that_colab_cannot_open_is_refused(url):
+    with pytest.raises(ValueError, match=f"^URL = '{url}' is no folder on GitHub; allowed: "):
+        exercises.on_colab(url)
+
+
+def test_a_handed_out_notebook_has_a_cell_for_the_name_that_collecting_reads(tmp_path):
+    notebook = deepcopy(handed_out(NOTEBOOKS[0]))
+    cell = next(cell for cell in notebook.cells if cell.source.startswith(collect.STUDENT))
+    name = f"{NOTEBOOKS[0].stem}.ipynb"
+    nbformat.write(notebook, tmp_path / name)
+    lines, refused = collect.collect(tmp_path, tmp_path / "submitted")
+    assert not lines and [line.partition(":")[0] for line in refused] == [name]
+    cell.source = cell.source.replace("…", "Ada Lovelace")
+    nbformat.write(notebook, tmp_path / name)
+    collect.collect(tmp_path, tmp_path / "submitted")
+    assert (tmp_path / "submitted" / "Ada_Lovelace" / f"ch{name[:2]}" / name).exists()
 
 
 @each_notebook
@@ -338,5 +369,7 @@ def nbgrader(course, *command):
 
 
 def test_the_tool_says_what_it_takes():
-    with pytest.raises(SystemExit, match="student | solutions"):
+    with pytest.raises(SystemExit, match=r"student \[URL\] \| solutions"):
         exercises.main(["students"])
+    with pytest.raises(SystemExit, match=r"Nothing was written\. URL = 'me/course' is no folder on GitHub"):
+        exercises.main(["student", "me/course"])

@@ -165,7 +165,9 @@ Is it so?
 
 
 def test_a_core_deck_has_the_marked_slides_between_the_question_and_the_points_that_matter():
-    points = text("## Summary\n\n- *One* is $x$.\n- Two.\n\n## More\n\n- more", slide_type="slide", closing=["Two", "One is x"])
+    points = text(
+        "## Summary\n\n- *One* is $x$.\n- Two.\n\n## More\n\n- more", slide_type="slide", closing=["Two", "One is x"]
+    )
     one = deck(
         text("## One\n\n$$x$$", slide_type="slide"),
         text("## Two\n\n$$y$$\n\n## Three\n\n$$z$$", slide_type="subslide", core=True),

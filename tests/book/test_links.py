@@ -13,7 +13,7 @@ from test_project import repository_files
 REFERENCES = {entry.fields["url"] for entry in parse_file(ROOT / "book" / "references.bib").entries.values()}
 WRITTEN = {".bib", ".c", ".cff", ".css", ".ipynb", ".js", ".md", ".py", ".toml", ".txt", ".yml"}
 # What a chapter may link to that is no work to be cited: licences, photographers, documentation, a vendor's data sheet.
-NO_WORKS = ("creativecommons.org", "www.flickr.com", "huggingface.co", "www.nvidia.com")
+NO_WORKS = ("creativecommons.org", "onnxruntime.ai", "www.flickr.com", "huggingface.co", "www.nvidia.com")
 IGNORED = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]["linkcheck_ignore"]
 
 

@@ -251,13 +251,14 @@ def test_frames_move_by_keyboard_and_by_pointer(page):
 
 
 def test_a_channel_goes_and_comes_back(page):
-    before = said(page, ".live-bars")
-    page.find_element(By.CSS_SELECTOR, ".live-pin").send_keys(Keys.ARROW_RIGHT)
-    press(page, "Remove channel 2")
+    before, pin = said(page, ".live-bars"), page.find_element(By.CSS_SELECTOR, ".live-pin")
+    channel = int(re.search(r"\d+", pin.get_attribute("aria-label"))[0])
+    pin.send_keys(Keys.ARROW_RIGHT)
+    press(page, f"Remove channel {channel + 1}")
     assert len(page.find_elements(By.CSS_SELECTOR, ".live-gone")) == 1
     assert said(page, ".live-bars") != before
     assert "1 channel removed" in said(page, ".live label > span")
-    press(page, "Put back channel 2")
+    press(page, f"Put back channel {channel + 1}")
     assert said(page, ".live-bars") == before
 
 

@@ -109,9 +109,9 @@ class Syllabus(FromChapters):
             left = {exercise.id: exercise for chapter in chapters.split() for exercise in of_chapter[chapter]}
             planned = {}
             for part, ids, limit in ("lab", lab, LAB), ("homework", homework, HOMEWORK):
-                if unknown := set(ids.split()) - set(left):
-                    raise ExtensionError(f"{week}: {unknown} is no exercise of chapters {chapters}, or listed twice")
-                planned[part] = [left.pop(id) for id in ids.split()]
+                planned[part] = [left.pop(id, None) for id in ids.split()]
+                if None in planned[part]:
+                    raise ExtensionError(f"{week}: {ids} should be exercises of chapters {chapters}, each named once")
                 if (minutes := sizes(planned[part])[1]) > limit:
                     raise ExtensionError(f"{week}: the exercises of the {part} take {minutes} minutes of {limit}")
             lines += [

@@ -6,7 +6,7 @@ from pathlib import Path
 from generated import GeneratedMarkdown
 from sphinx.errors import ExtensionError
 
-LAB = 90  # minutes of a week's lab
+LAB, HOMEWORK = 90, 120  # minutes of a week, at most
 TOOLS = Path(__file__).parents[1] / "tools"
 sys.path.append(str(TOOLS))
 
@@ -92,7 +92,7 @@ def sizes(found: list[exercises.Exercise]) -> tuple[str, int]:
 
 
 class Syllabus(FromChapters):
-    """Weeks, a line each: chapters | lecture | exercises in the lab | what may be skipped. The rest is homework."""
+    """Weeks, a line each: chapters | lecture | exercises in the lab | homework | what may be skipped."""
 
     has_content = True
 
@@ -101,28 +101,30 @@ class Syllabus(FromChapters):
             chapter: [exercise for path in paths for exercise in exercises.exercises(path)]
             for chapter, paths in exercises.chapters().items()
         }
-        lines, left = [], set(of_chapter)
-        for week, line in enumerate(self.content, start=1):
-            chapters, lecture, lab, skipped = (part.strip() for part in line.split("|"))
-            found = [exercise for chapter in chapters.split() for exercise in of_chapter[chapter]]
-            in_lab = set(lab.split())
-            if unknown := in_lab - {exercise.id for exercise in found}:
-                raise ExtensionError(f"syllabus, week {week}: {unknown} is no exercise of chapters {chapters}")
-            left -= set(chapters.split())
-            in_class = [exercise for exercise in found if exercise.id in in_lab]
-            at_home = [exercise for exercise in found if exercise.id not in in_lab]
-            if (minutes := sizes(in_class)[1]) > LAB:
-                raise ExtensionError(f"syllabus, week {week}: the lab's exercises take {minutes} minutes of {LAB}")
+        lines, missing = [], set(of_chapter)
+        for number, line in enumerate(self.content, start=1):
+            week = f"syllabus, week {number}"
+            chapters, lecture, lab, homework, skipped = (part.strip() for part in line.split("|"))
+            missing -= set(chapters.split())
+            left = {exercise.id: exercise for chapter in chapters.split() for exercise in of_chapter[chapter]}
+            planned = {}
+            for part, ids, limit in ("lab", lab, LAB), ("homework", homework, HOMEWORK):
+                planned[part] = [left.pop(id, None) for id in ids.split()]
+                if None in planned[part]:
+                    raise ExtensionError(f"{week}: {ids} should be exercises of chapters {chapters}, each named once")
+                if (minutes := sizes(planned[part])[1]) > limit:
+                    raise ExtensionError(f"{week}: the exercises of the {part} take {minutes} minutes of {limit}")
             lines += [
-                f"**Week {week}: {' and '.join(chapters.split())}**",
+                f"**Week {number}: {' and '.join(chapters.split())}**",
                 "",
                 f"- Lecture: {lecture}.",
-                f"- Lab: {listed(in_class)}. Homework: {listed(at_home)}.",
+                f"- Lab: {listed(planned['lab'])}. Homework: {listed(planned['homework'])}.",
+                *([f"- For those who want more: {listed([*left.values()])}."] if left else []),
                 f"- May be skipped: {skipped}.",
                 "",
             ]
-        if left:
-            raise ExtensionError(f"syllabus: chapters {sorted(left)} are in no week")
+        if missing:
+            raise ExtensionError(f"syllabus: chapters {sorted(missing)} are in no week")
         return "\n".join(lines)
 
 

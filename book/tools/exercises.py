@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import markers  # noqa: E402
 from collect import STUDENT  # noqa: E402
 
-from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
+from eamlib.book.exercises import CHECKS, DRAWN, QUIZZES  # noqa: E402
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"), key=str)
 RELATIVE = re.compile(r"\]\((?![a-z]+:|#|/)([^)\s]+)\)")
@@ -73,6 +73,12 @@ RUBRICS = {
         0: "What the code does, told again; or a reason that the check's numbers contradict.",
     },
 }
+
+# The numbers of a quiz are drawn from this name. The teacher's answers are those for "the teacher".
+WHOSE = f"""{STUDENT}"…"  # your name or number
+### BEGIN SOLUTION
+{STUDENT}"the teacher"
+### END SOLUTION"""
 
 # A hidden test reads the grader from its files: what a cell above may have put in its place is forgotten.
 AFRESH = """import sys
@@ -220,7 +226,9 @@ def teachers(path: Path, source: NotebookNode | None = None, colab: str | None =
     cells = [new for index, cell in enumerate(notebook.cells) for new in replaced.get(index, [cell])]
     badge = f"**[▶ Open in Colab]({colab}/{path.name})**\n\n" if colab else ""
     cells[0].source = COLAB_LINK.sub(badge + _to_hand_in(found), cells[0].source)
-    cells.insert(1, new_markdown_cell(f"{STUDENT} …", id=f"student-{path.stem[:2]}"))
+    name = new_code_cell(WHOSE, id=f"student-{path.stem[:2]}")
+    _mark(name, f"student-{path.stem[:2]}", solution=True)
+    cells.insert(1, name)
     warning = "**The teacher's notebook**: with solutions and hidden tests. Hand out the one of `make student`."
     notebook.cells = [_guarded(f"teachers-{path.stem[:2]}", warning), *cells]
     for cell in notebook.cells:
@@ -271,22 +279,26 @@ def _answer_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
         return [cell]  # the quiz of a proof: a help on the way, and not graded
     if exercise.code is None:
         name = f"answers_{exercise.slug.replace('-', '_')}"
-        right = [next(a["value"] for a in q["answers"] if a.get("correct")) for q in QUIZZES[exercise.id]]
+        _, asked = DRAWN[exercise.id].of(f"{exercise.id} the teacher") if exercise.id in DRAWN else ("", QUIZZES[exercise.id])
+        right = [next(a["value"] for a in q["answers"] if a.get("correct")) for q in asked]
+        lines = cell.source.splitlines()
+        cell.source = "\n".join([*lines[: exercise.call.lineno - 1], f'quiz("{exercise.id}", STUDENT)'])
         stub = f"{name} = [{', '.join('...' for _ in right)}]  # your numbers, in the quiz's order"
         # Where a page has quizzes alone, its set-up does not import what is asked here.
-        answer = f'from eamlib.book.exercises import check\n\ncheck("{exercise.id}", {name})'
+        answer = f'from eamlib.book.exercises import check\n\ncheck("{exercise.id}", {name}, STUDENT)'
         solution = f"{name} = {right}"
         shown, cell = [cell], new_code_cell(id=f"{cell.id}-answers")
     else:
         lines, last = cell.source.splitlines(), exercise.call.lineno - 1
         stub, solution, answer = "\n".join(lines[:last]).rstrip(), exercise.code, "\n".join(lines[last:])
         name, shown = ast.unparse(exercise.call.args[1]), []
+    whose = ", STUDENT" if exercise.code is None else ""
     cell.source = f"{stub}\n### BEGIN SOLUTION\n{solution}\n### END SOLUTION\n\n{answer}"
     _mark(cell, f"answer-{exercise.slug}", solution=True)
     test = new_code_cell(
         f"# {KINDS[exercise.kind].automatic} points, given by a hidden test. Leave this cell as it is.\n"
         "### BEGIN HIDDEN TESTS\n"
-        f'{AFRESH}\ngrade("{exercise.id}", {name})\n'
+        f'{AFRESH}\ngrade("{exercise.id}", {name}{whose})\n'
         "### END HIDDEN TESTS",
         id=f"{cell.id}-test",
     )

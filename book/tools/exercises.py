@@ -74,6 +74,8 @@ RUBRICS = {
     },
 }
 
+KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
+
 # The numbers of a quiz are drawn from this name. The teacher's answers are those for "the teacher".
 WHOSE = f"""{STUDENT}"…"  # your name or number
 ### BEGIN SOLUTION
@@ -117,6 +119,11 @@ class Exercise:
     @property
     def slug(self) -> str:
         return self.id.replace(".", "-")  # nbgrader's ids and Python's names have no dot
+
+
+def rubric(exercise: Exercise) -> dict[int, str]:
+    """What a reader gives an exercise's points for, the most first."""
+    return RUBRICS[exercise.kind] | {int(points): what for points, what in KEYS[exercise.id].items()}
 
 
 def parse(source: str) -> ast.Module:
@@ -226,8 +233,8 @@ def teachers(path: Path, source: NotebookNode | None = None, colab: str | None =
     cells = [new for index, cell in enumerate(notebook.cells) for new in replaced.get(index, [cell])]
     badge = f"**[▶ Open in Colab]({colab}/{path.name})**\n\n" if colab else ""
     cells[0].source = COLAB_LINK.sub(badge + _to_hand_in(found), cells[0].source)
-    name = new_code_cell(WHOSE, id=f"student-{path.stem[:2]}")
-    _mark(name, f"student-{path.stem[:2]}", solution=True)
+    name = new_code_cell(WHOSE, id=f"student-{path.stem}")
+    _mark(name, f"student-{path.stem}", solution=True)
     cells.insert(1, name)
     warning = "**The teacher's notebook**: with solutions and hidden tests. Hand out the one of `make student`."
     notebook.cells = [_guarded(f"teachers-{path.stem[:2]}", warning), *cells]
@@ -268,8 +275,10 @@ def _to_hand_in(found: list[Exercise]) -> str:
     manual = sum(KINDS[exercise.kind].manual for exercise in found)
     return (
         f"**To hand in**: {len(found)} exercises, {automatic + manual} points, {automatic} of them given by tests and "
-        f"{manual} by a reader. Answer in the cells that have dots or say so, and leave the others as they are; before "
-        "you hand in, restart the kernel and run all cells."
+        f"{manual} by a reader. First write your name or number into the next cell: what you count is drawn from it. "
+        "Answer in the cells that have dots or say so, and leave the others as they are. Write yourself what an "
+        "exercise asks for: its check refuses a call of the library's own. Before you hand in, restart the kernel and "
+        "run all cells."
     )
 
 
@@ -279,7 +288,8 @@ def _answer_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
         return [cell]  # the quiz of a proof: a help on the way, and not graded
     if exercise.code is None:
         name = f"answers_{exercise.slug.replace('-', '_')}"
-        _, asked = DRAWN[exercise.id].of(f"{exercise.id} the teacher") if exercise.id in DRAWN else ("", QUIZZES[exercise.id])
+        drawn = DRAWN.get(exercise.id)
+        asked = drawn.of(f"{exercise.id} the teacher")[1] if drawn else QUIZZES[exercise.id]
         right = [next(a["value"] for a in q["answers"] if a.get("correct")) for q in asked]
         lines = cell.source.splitlines()
         cell.source = "\n".join([*lines[: exercise.call.lineno - 1], f'quiz("{exercise.id}", STUDENT)'])
@@ -311,8 +321,9 @@ def _text_cells(exercise: Exercise) -> list[NotebookNode]:
     kind = KINDS[exercise.kind]
     if not kind.manual:
         return [_guarded(f"solution-{exercise.slug}", f"**Solution**\n\n{exercise.text}")] if exercise.text else []
+    key = "\n".join(f"- **{points}**: {what}" for points, what in rubric(exercise).items())
     asks = kind.asks.format(points=f"{kind.manual} points")
-    text = f"{asks}\n\n<!-- ### BEGIN SOLUTION -->\n{exercise.text}\n<!-- ### END SOLUTION -->"
+    text = f"{asks}\n\n<!-- ### BEGIN SOLUTION -->\n{exercise.text}\n\n{key}\n<!-- ### END SOLUTION -->"
     cell = new_markdown_cell(text, id=f"text-{exercise.slug}")
     _mark(cell, f"text-{exercise.slug}", grade=True, solution=True, points=kind.manual)
     return [cell]

@@ -67,7 +67,9 @@ def _called(frame, event: str, argument) -> str | None:
     module, name = frame.f_globals.get("__name__") or "", frame.f_code.co_qualname
     if event != "call" or module.partition(".")[0] not in ("torch", "eamlib"):
         return None
-    if module == "torch._ops":  # torch.ops.aten.conv2d: an object of one class for all of them
+    if module == "torch._ops" and name.endswith(
+        ".__call__"
+    ):  # torch.ops.aten.conv2d: an object of one class for all of them
         return f"torch.ops.{next(iter(frame.f_locals.values()), '')}"
     if module == __name__ or "<locals>" in name:
         return None  # the watching itself, what a check hands in, what a function that has been seen has made

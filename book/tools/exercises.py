@@ -203,6 +203,10 @@ def _exercise(path: Path, cells: list[NotebookNode], indices: list[int]) -> Exer
     if id not in known:
         where = f"{'QUIZZES' if known is QUIZZES else 'CHECKS'} of eamlib/book/exercises/ch{int(heading[1]):02}.py"
         raise BadSource(path, stub, cells[stub], f"{where} has no {id!r}: put it there, or call the other function.")
+    if KINDS[kind].manual and id not in KEYS:
+        raise BadSource(
+            path, first, cells[first], f"book/tools/keys.toml has no {id!r}: say what earns 2 points and 1."
+        )
     blocks = PYTHON_BLOCK.findall(text)
     if known is CHECKS and len(blocks) != 1:
         raise BadSource(path, solution, cells[solution], f"{len(blocks)} blocks of Python; the check takes one.")

@@ -56,8 +56,8 @@ def refusing(banned: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
-    if found:
-        raise NotAllowed(f"{found[0]} is not allowed here: write yourself what the exercise asks for.")
+        if found:  # also where the answer fails, for it was not to call this anyway
+            raise NotAllowed(f"{found[0]} is not allowed here: write yourself what the exercise asks for.")
 
 
 def _called(frame, event: str, argument) -> str | None:

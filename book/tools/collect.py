@@ -7,6 +7,7 @@ own cell does. Nothing is overwritten or deleted. Of several the newest counts, 
 newer one replaces stays beside it, under the name 02_4_milliseconds.ipynb.1.
 """
 
+import ast
 import json
 import re
 import shutil
@@ -16,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-STUDENT = "**Your name or number:**"
+STUDENT = "STUDENT = "  # begins the cell in which a notebook says whose it is
 NAMES = sorted(path.stem for path in ROOT.glob("notebooks/**/*.ipynb"))
 # What Colab, Drive and browsers put around a name: "Copy of 02_4_milliseconds (1).ipynb", "02_4_milliseconds-2.ipynb".
 FILE = re.compile(rf"(?:.*\s)?({'|'.join(map(re.escape, NAMES))})(?:\s?\((\d+)\)|-(\d+))?\.ipynb")
@@ -67,11 +68,11 @@ def _name(file: Path) -> tuple[str, int]:
 
 
 def _texts(file: Path) -> list[str]:
-    """The Markdown cells of a notebook that `make student` wrote, marked for nbgrader."""
+    """The cells of a notebook that `make student` wrote, marked for nbgrader."""
     try:
         cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
         marked = [cell for cell in cells if "nbgrader" in cell["metadata"]]
-        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        texts = ["".join(cell["source"]) for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
         raise Refused("no whole notebook; download it again") from error
     if not marked:
@@ -84,7 +85,7 @@ def _student(inside: Path, texts: list[str], spellings: dict[str, str]) -> str:
     if len(inside.parts) > 1:
         written = inside.parts[0]
     else:
-        written = next((text.removeprefix(STUDENT) for text in texts if text.startswith(STUDENT)), "").strip(" \n…")
+        written = _named(next((text for text in texts if text.startswith(STUDENT)), ""))
     if not written:
         raise Refused("no name: it lies in no student's folder, and its cell for the name is empty")
     student = "_".join(written.split())
@@ -93,6 +94,14 @@ def _student(inside: Path, texts: list[str], spellings: dict[str, str]) -> str:
     if (before := spellings.setdefault(student.casefold(), written)) != written:
         raise Refused(f"name = {written!r} is {before!r} elsewhere: put what belongs to one student into one folder")
     return student
+
+
+def _named(cell: str) -> str:
+    """The name in the cell for it, or nothing where none can be read."""
+    try:
+        return str(ast.literal_eval(ast.parse(cell).body[0].value)).strip(" \n…")
+    except (SyntaxError, ValueError, IndexError, AttributeError):
+        return ""
 
 
 def _put(file: Path, place: Path) -> str:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import markers  # noqa: E402
 from collect import STUDENT  # noqa: E402
 
-from eamlib.book.exercises import CHECKS, QUIZZES  # noqa: E402
+from eamlib.book.exercises import CHECKS, DRAWN, QUIZZES  # noqa: E402
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"), key=str)
 RELATIVE = re.compile(r"\]\((?![a-z]+:|#|/)([^)\s]+)\)")
@@ -74,6 +74,14 @@ RUBRICS = {
     },
 }
 
+KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
+
+# The numbers of a quiz are drawn from this name. The teacher's answers are those for "the teacher".
+WHOSE = f"""{STUDENT}"…"  # your name or number
+### BEGIN SOLUTION
+{STUDENT}"the teacher"
+### END SOLUTION"""
+
 # A hidden test reads the grader from its files: what a cell above may have put in its place is forgotten.
 AFRESH = """import sys
 
@@ -111,6 +119,11 @@ class Exercise:
     @property
     def slug(self) -> str:
         return self.id.replace(".", "-")  # nbgrader's ids and Python's names have no dot
+
+
+def rubric(exercise: Exercise) -> dict[int, str]:
+    """What a reader gives an exercise's points for, the most first."""
+    return RUBRICS[exercise.kind] | {int(points): what for points, what in KEYS[exercise.id].items()}
 
 
 def parse(source: str) -> ast.Module:
@@ -190,6 +203,10 @@ def _exercise(path: Path, cells: list[NotebookNode], indices: list[int]) -> Exer
     if id not in known:
         where = f"{'QUIZZES' if known is QUIZZES else 'CHECKS'} of eamlib/book/exercises/ch{int(heading[1]):02}.py"
         raise BadSource(path, stub, cells[stub], f"{where} has no {id!r}: put it there, or call the other function.")
+    if KINDS[kind].manual and id not in KEYS:
+        raise BadSource(
+            path, first, cells[first], f"book/tools/keys.toml has no {id!r}: say what earns 2 points and 1."
+        )
     blocks = PYTHON_BLOCK.findall(text)
     if known is CHECKS and len(blocks) != 1:
         raise BadSource(path, solution, cells[solution], f"{len(blocks)} blocks of Python; the check takes one.")
@@ -220,7 +237,9 @@ def teachers(path: Path, source: NotebookNode | None = None, colab: str | None =
     cells = [new for index, cell in enumerate(notebook.cells) for new in replaced.get(index, [cell])]
     badge = f"**[▶ Open in Colab]({colab}/{path.name})**\n\n" if colab else ""
     cells[0].source = COLAB_LINK.sub(badge + _to_hand_in(found), cells[0].source)
-    cells.insert(1, new_markdown_cell(f"{STUDENT} …", id=f"student-{path.stem[:2]}"))
+    name = new_code_cell(WHOSE, id=f"student-{path.stem}")
+    _mark(name, f"student-{path.stem}", solution=True)
+    cells.insert(1, name)
     warning = "**The teacher's notebook**: with solutions and hidden tests. Hand out the one of `make student`."
     notebook.cells = [_guarded(f"teachers-{path.stem[:2]}", warning), *cells]
     for cell in notebook.cells:
@@ -260,8 +279,10 @@ def _to_hand_in(found: list[Exercise]) -> str:
     manual = sum(KINDS[exercise.kind].manual for exercise in found)
     return (
         f"**To hand in**: {len(found)} exercises, {automatic + manual} points, {automatic} of them given by tests and "
-        f"{manual} by a reader. Answer in the cells that have dots or say so, and leave the others as they are; before "
-        "you hand in, restart the kernel and run all cells."
+        f"{manual} by a reader. First write your name or number into the next cell: what you count is drawn from it. "
+        "Answer in the cells that have dots or say so, and leave the others as they are. Write yourself what an "
+        "exercise asks for: its check refuses a call of the library's own. Before you hand in, restart the kernel and "
+        "run all cells."
     )
 
 
@@ -271,22 +292,27 @@ def _answer_cells(exercise: Exercise, cell: NotebookNode) -> list[NotebookNode]:
         return [cell]  # the quiz of a proof: a help on the way, and not graded
     if exercise.code is None:
         name = f"answers_{exercise.slug.replace('-', '_')}"
-        right = [next(a["value"] for a in q["answers"] if a.get("correct")) for q in QUIZZES[exercise.id]]
+        drawn = DRAWN.get(exercise.id)
+        asked = drawn.of(f"{exercise.id} the teacher")[1] if drawn else QUIZZES[exercise.id]
+        right = [next(a["value"] for a in q["answers"] if a.get("correct")) for q in asked]
+        lines = cell.source.splitlines()
+        cell.source = "\n".join([*lines[: exercise.call.lineno - 1], f'quiz("{exercise.id}", STUDENT)'])
         stub = f"{name} = [{', '.join('...' for _ in right)}]  # your numbers, in the quiz's order"
         # Where a page has quizzes alone, its set-up does not import what is asked here.
-        answer = f'from eamlib.book.exercises import check\n\ncheck("{exercise.id}", {name})'
+        answer = f'from eamlib.book.exercises import check\n\ncheck("{exercise.id}", {name}, STUDENT)'
         solution = f"{name} = {right}"
         shown, cell = [cell], new_code_cell(id=f"{cell.id}-answers")
     else:
         lines, last = cell.source.splitlines(), exercise.call.lineno - 1
         stub, solution, answer = "\n".join(lines[:last]).rstrip(), exercise.code, "\n".join(lines[last:])
         name, shown = ast.unparse(exercise.call.args[1]), []
+    whose = ", STUDENT" if exercise.code is None else ""
     cell.source = f"{stub}\n### BEGIN SOLUTION\n{solution}\n### END SOLUTION\n\n{answer}"
     _mark(cell, f"answer-{exercise.slug}", solution=True)
     test = new_code_cell(
         f"# {KINDS[exercise.kind].automatic} points, given by a hidden test. Leave this cell as it is.\n"
         "### BEGIN HIDDEN TESTS\n"
-        f'{AFRESH}\ngrade("{exercise.id}", {name})\n'
+        f'{AFRESH}\ngrade("{exercise.id}", {name}{whose})\n'
         "### END HIDDEN TESTS",
         id=f"{cell.id}-test",
     )
@@ -299,8 +325,9 @@ def _text_cells(exercise: Exercise) -> list[NotebookNode]:
     kind = KINDS[exercise.kind]
     if not kind.manual:
         return [_guarded(f"solution-{exercise.slug}", f"**Solution**\n\n{exercise.text}")] if exercise.text else []
+    key = "\n".join(f"- **{points}**: {what}" for points, what in rubric(exercise).items())
     asks = kind.asks.format(points=f"{kind.manual} points")
-    text = f"{asks}\n\n<!-- ### BEGIN SOLUTION -->\n{exercise.text}\n<!-- ### END SOLUTION -->"
+    text = f"{asks}\n\n<!-- ### BEGIN SOLUTION -->\n{exercise.text}\n\n{key}\n<!-- ### END SOLUTION -->"
     cell = new_markdown_cell(text, id=f"text-{exercise.slug}")
     _mark(cell, f"text-{exercise.slug}", grade=True, solution=True, points=kind.manual)
     return [cell]

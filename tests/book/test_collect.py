@@ -12,7 +12,7 @@ NAME = next(name for name in NAMES if name.startswith("02_4"))
 
 def download(file, text="an answer", student=None, marked=True, date=1_000):
     """A notebook as a student's browser leaves it."""
-    asks = [{"cell_type": "markdown", "metadata": {}, "source": [f"{STUDENT} {student or '…'}"]}]
+    asks = [{"cell_type": "code", "metadata": {}, "source": [f"{STUDENT}{student or '…'!r}  # here"]}]
     answer = {"cell_type": "code", "metadata": {"nbgrader": {}} if marked else {}, "source": [text], "outputs": []}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"cells": [*asks, answer], "nbformat": 4, "nbformat_minor": 0}), encoding="utf-8")

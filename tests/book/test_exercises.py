@@ -2,15 +2,24 @@ import random
 import re
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import NOTEBOOKS
+from torch import nn
 
-from eamlib.book.exercises import CHECKS, QUIZZES, check, grade, quiz
+from eamlib import convert
+from eamlib.book.exercises import CHECKS, QUIZZES, ch01, check, grade, quiz
 from eamlib.book.exercises._questions import choice, number
 from eamlib.functional import dynamic_conv2d
+from eamlib.layers import channel_selection
+from eamlib.redundancy import ChannelStatistics
+from eamlib.training.recipe import Recipe
+
+SGD = torch.optim.SGD([torch.zeros(1)], lr=1)
 
 
 def macs_ratio(out_channels, kernel_size, multiplier=1):
@@ -139,7 +148,8 @@ def test_grade_asks_about_other_numbers_and_leaves_the_readers_alone():
 
     def mix_outputs(x, weight, attention, padding=0, groups=1):
         seen.append(x)
-        return dynamic_conv2d(x, weight, attention, padding=padding, groups=groups, strategy="fuse")
+        maps = [F.conv2d(x, kernel, padding=padding, groups=groups) for kernel in weight]
+        return torch.einsum("bk,bkohw->bohw", attention, torch.stack(maps, 1))
 
     grade("5.3", mix_outputs)
     assert global_generators() == before
@@ -149,6 +159,87 @@ def test_grade_asks_about_other_numbers_and_leaves_the_readers_alone():
     check("5.3", mix_outputs)
     check("5.3", mix_outputs)
     assert torch.equal(seen[-1], seen[-1 - len(seen) // 4]), "outside of grade, the numbers are the same each time"
+
+
+def by_automatic_differentiation(w, g):
+    rows, columns = g.shape[2] + w.shape[2] - 1, g.shape[3] + w.shape[3] - 1
+    x = torch.zeros(len(g), w.shape[1], rows, columns, dtype=g.dtype, requires_grad=True)
+    (w.flatten(1) @ F.unfold(x, w.shape[2:])).unflatten(2, g.shape[2:]).backward(g)
+    return x.grad
+
+
+def by_a_module(x, w, bias=None, stride=1, padding=0, dilation=1):
+    layer = nn.Conv2d(w.shape[1], w.shape[0], w.shape[2:], stride, padding, dilation, bias=bias is not None)
+    return layer.double()(x)
+
+
+def of_the_library(maps):
+    statistics = ChannelStatistics(maps.shape[1])
+    statistics.update(maps)
+    return statistics.effective_rank()
+
+
+def looped_groups(x, n, maximum=False):
+    return torch.stack([group.amax(1) if maximum else group.mean(1) for group in x.chunk(n, 1)], 1)
+
+
+def looped_maps(x, weight, eta, group_size, padding=0, groups=1):
+    maps = eta[:, :, None, None] * F.conv2d(x, weight, padding=padding, groups=groups)
+    return sum(maps[:, i::group_size] for i in range(group_size))
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "refused"),
+    [
+        ("1.3", ch01._same_padding, "eamlib.book.exercises.ch01._same_padding"),
+        ("1.4", F.conv2d, "torch.conv2d"),
+        ("1.4", by_a_module, "torch.conv2d"),
+        ("1.4", torch.ops.aten.conv2d, "torch.ops.aten.conv2d"),
+        ("1.4", lambda x, w, **settings: F.conv2d(x, w) @ 1, "torch.conv2d"),
+        ("1.6", lambda w, g: F.conv_transpose2d(g, w), "torch.conv_transpose2d"),
+        ("1.6", by_automatic_differentiation, "torch.autograd.backward"),
+        ("3.4", torch.channel_shuffle, "torch.channel_shuffle"),
+        ("3.4", lambda x, groups: nn.ChannelShuffle(groups)(x), "torch.channel_shuffle"),
+        (
+            "4.3",
+            lambda step, steps, top, up: Recipe(1, learning_rate=top, warm_up=up).learning_rate_at(step, steps),
+            "eamlib.training.recipe.Recipe",
+        ),
+        ("4.3", lambda *_: torch.optim.lr_scheduler.LambdaLR(SGD, lambda _: 1) and 0, "torch.optim.lr_scheduler"),
+        ("4.4", lambda x, y, eps: F.cross_entropy(x, y, label_smoothing=eps), "torch.nn.functional.cross_entropy"),
+        ("4.4", lambda x, y, eps: nn.CrossEntropyLoss(label_smoothing=eps)(x, y), "cross_entropy"),
+        ("4.4", lambda x, y, eps: torch._C._nn.cross_entropy_loss(x, y, None, 1, -100, eps), "cross_entropy_loss"),
+        ("5.3", partial(dynamic_conv2d, strategy="loop"), "eamlib.functional.ways.dynamic_conv2d"),
+        ("8.4", of_the_library, "eamlib.redundancy.statistics.ChannelStatistics"),
+        ("9.3", lambda x, n, maximum=False: channel_selection("cgr", x.shape[1], n)(x), "channel_selection"),
+        ("12.3", lambda conv, K: convert(conv, "dynamic", where=lambda *_: True, num_kernels=K), "convert.convert"),
+    ],
+)
+def test_an_answer_that_calls_what_it_may_not_is_told_which_function(exercise, answer, refused):
+    verdict = check(exercise, answer)
+    assert verdict.passed is False
+    assert refused in verdict.message and "is not allowed here" in verdict.message
+    with pytest.raises(AssertionError, match="is not allowed here"):
+        grade(exercise, answer)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "keyword"),
+    [
+        ("9.3", looped_groups, "by a loop"),
+        ("6.3", looped_maps, "by a loop"),
+        ("8.3", lambda batches: torch.corrcoef(torch.cat([b.double() for b in batches]).T), "keep none of them"),
+    ],
+)
+def test_a_loop_and_kept_batches_are_refused_where_the_exercise_does(exercise, answer, keyword):
+    verdict = check(exercise, answer)
+    assert verdict.passed is False and keyword in verdict.message
+
+
+def test_what_a_check_calls_itself_is_not_laid_at_the_answers_door():
+    before = sys.getprofile()
+    assert check("5.3", lambda *_, **__: None).passed is None
+    assert sys.getprofile() is before
 
 
 def global_generators():

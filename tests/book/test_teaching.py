@@ -1,6 +1,9 @@
 """What a class gets: notebooks without solutions, the teacher's with hidden tests, and nbgrader that marks them."""
 
 import ast
+import html
+import itertools
+import math
 import os
 import re
 import shutil
@@ -20,7 +23,7 @@ from conftest import NOTEBOOKS
 from exercises import CONFIG, KINDS, RUBRICS, BadSource, parse, read, students, teachers
 
 import eamlib.book.exercises
-from eamlib.book.exercises import QUIZZES, grade
+from eamlib.book.exercises import DRAWN, QUIZZES, grade
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -38,6 +41,12 @@ def solved(path) -> nbformat.NotebookNode:
 @cache
 def handed_out(path) -> nbformat.NotebookNode:
     return students(solved(path))
+
+
+def right_numbers(exercise, student) -> list[float]:
+    """The right answers to a count, with the numbers of a student."""
+    _, asked = eamlib.book.exercises._asked(exercise, student)
+    return [next(a["value"] for a in question["answers"] if a.get("correct")) for question in asked]
 
 
 def graded(notebook, id) -> nbformat.NotebookNode:
@@ -126,6 +135,13 @@ def test_points_are_those_of_the_kinds_and_what_tests_do_not_give_a_reader_does(
         assert (given["test"].metadata.nbgrader.points if given["test"] else 0) == kind.automatic
         assert (given["text"].metadata.nbgrader.points if given["text"] else 0) == kind.manual
         assert sorted(RUBRICS.get(exercise.kind, {})) == list(range(kind.manual + 1 if kind.manual else 0))
+        if kind.manual:
+            own = [exercises.KEYS[exercise.id][str(points)] for points in (2, 1)]
+            assert own[0] != own[1]
+            key = graded(solved(path), f"text-{exercise.slug}").source
+            assert all(f"- **{points}**: {what}" in key for points, what in exercises.rubric(exercise).items())
+            assert list(exercises.rubric(exercise)) == [2, 1, 0]
+            assert not [what for what in own if what in nbformat.writes(handed_out(path))]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +157,7 @@ def test_solution_passes_its_hidden_test_and_the_stub_does_not(path, exercise):
     test = graded(solved(path), f"test-{exercise.slug}").source
     assert "BEGIN HIDDEN TESTS" in test
     for notebook, passes in (solved(path), True), (handed_out(path), False):
-        names = {}
+        names = {"STUDENT": "the teacher"}
         exec(compile(ast.Module(imports, []), path.name, "exec"), names)
         exec(graded(notebook, f"answer-{exercise.slug}").source, names)
         if passes:
@@ -189,6 +205,7 @@ def test_a_cell_that_replaces_the_grader_gains_nothing(cheat, wrong, library_to_
     names = {
         ast.unparse(call.args[1]): [-1] * len(QUIZZES[exercise.id]) if exercise.code is None else lambda *a, **k: a[0]
     }
+    names["STUDENT"] = "Ada"
     exec(CHEATS[cheat], names)
     with pytest.raises(AssertionError, match="Not yet"):
         exec(test, names)
@@ -204,6 +221,75 @@ def test_what_answers_are_compared_with_is_the_librarys_own(owner, name, monkeyp
     monkeypatch.setattr(f"{owner}.{name}", answers["same"])
     with pytest.raises(AssertionError, match=f"{owner}.{name} was replaced by the notebook's own"):
         grade("5.3", answers["same"])
+
+
+COUNTS = [(path, e) for path in NOTEBOOKS for e in exercises.exercises(path) if e.kind == "count"]
+
+
+@pytest.mark.parametrize(("path", "exercise"), [pytest.param(*each, id=each[1].id) for each in COUNTS])
+def test_a_count_is_asked_of_a_student_and_its_answers_are_not_handed_out(path, exercise):
+    cells = {cell.id: cell.source for cell in handed_out(path).cells}
+    quiz = read(path).cells[exercise.stub].id
+    assert cells[quiz].endswith(f'quiz("{exercise.id}", STUDENT)')
+    assert cells[f"{quiz}-answers"].endswith(
+        f'check("{exercise.id}", answers_{exercise.slug.replace("-", "_")}, STUDENT)'
+    )
+    assert QUIZZES[exercise.id][0]["answers"][-1]["feedback"] not in nbformat.writes(handed_out(path))
+    test = graded(solved(path), f"test-{exercise.slug}").source
+    names = {f"answers_{exercise.slug.replace('-', '_')}": right_numbers(exercise.id, "Ada"), "STUDENT": "Ada"}
+    exec(test, names)
+    with pytest.raises(ValueError, match="student = '…'; write your name"):
+        exec(test, names | {"STUDENT": "…"})
+
+
+@pytest.mark.parametrize("exercise", sorted(DRAWN))
+def test_the_numbers_of_the_book_and_of_another_student_are_no_answer(exercise):
+    book = [next(a["value"] for a in question["answers"] if a.get("correct")) for question in QUIZZES[exercise]]
+    students = [right_numbers(exercise, str(number)) for number in range(20)]
+    assert len({str(answers) for answers in students}) > 1
+    assert book not in students
+    mine = students[0]
+    assert mine == right_numbers(exercise, " 0  ")
+    grade(exercise, mine, "0")
+    another = next(answers for answers in students if answers != mine)
+    for other in (book, another):
+        with pytest.raises(AssertionError, match="Not yet"):
+            grade(exercise, other, "0")
+
+
+@pytest.mark.parametrize("exercise", sorted(DRAWN))
+def test_no_typical_mistake_is_right_with_other_numbers(exercise):
+    drawn = DRAWN[exercise]
+    assert drawn.ask() == QUIZZES[exercise]
+    for numbers in itertools.product(*drawn.values.values()):
+        for question in drawn.ask(**dict(zip(drawn.values, numbers, strict=True))):
+            right, *wrong = [a["value"] for a in question["answers"] if "value" in a]
+            assert not [value for value in wrong if math.isclose(value, right)], numbers
+
+
+SHOWN = """
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from eamlib.book.exercises import quiz
+
+InteractiveShell.instance()
+for exercise in "2.2", "2.8":
+    with capture_output() as captured:
+        quiz(exercise, "Ada")
+    [shown] = captured.outputs
+    print(shown.data["text/html"])
+"""
+
+
+def test_what_a_student_is_shown_does_not_hold_the_answers():
+    done = subprocess.run([sys.executable, "-c", SHOWN], check=True, capture_output=True, text=True).stdout
+    for exercise in "2.2", "2.8":
+        setting, asked = eamlib.book.exercises._asked(exercise, "Ada")
+        assert setting in done
+        for question in asked:
+            assert html.escape(question["question"]) in done
+            assert not [a for a in question["answers"] if a["feedback"] in done]
+    assert "script" not in done and "Your numbers, Ada: A layer takes" in done
 
 
 def edited(edit) -> tuple[Path, nbformat.NotebookNode]:
@@ -239,6 +325,10 @@ def call_it_otherwise(cells, at):
     cells[at.heading].source = cells[at.heading].source.replace("(code)", "(coding)")
 
 
+def have_it_read_without_a_key(cells, at):
+    cells[at.heading].source = cells[at.heading].source.replace("(code)", "(design)")
+
+
 def check_another(cells, at):
     cells[at.stub].source = cells[at.stub].source.replace("5.3", "5.4")
 
@@ -264,6 +354,7 @@ def solve_in_two_blocks(cells, at):
         (forget_the_heading, "solution", "no exercise above it"),
         (number_it_twice, "stub", "under the heading of exercise 5.2"),
         (call_it_otherwise, "heading", "kinds: prove, count, code, design"),
+        (have_it_read_without_a_key, "heading", "keys.toml has no '5.3'"),
         (check_another, "stub", "under the heading of exercise 5.3"),
         (ask_what_is_not_there, "stub", "QUIZZES of eamlib/book/exercises/ch05.py has no '5.3'"),
         (check_nothing, "heading", "0 cells end with quiz"),
@@ -333,8 +424,13 @@ def test_a_class_is_marked_by_nbgrader(tmp_path):
     assert released == students(notebook)
 
     submission = deepcopy(released)
-    for id in "text-5-1", "answer-5-2", "answer-5-3":  # right, as far as tests can tell
+    for id in "text-5-1", "answer-5-3":  # right, as far as tests can tell
         graded(submission, id).source = graded(notebook, id).source
+    for page in (path, *others):
+        named = graded(submission, f"student-{page.stem}")
+        named.source = named.source.replace("…", "Ada")
+    answers = graded(submission, "answer-5-2")
+    answers.source = answers.source.replace("[..., ..., ...]", str(right_numbers("5.2", "Ada")))
     # Wrong, and not honest: neither another `check` nor another test may help. 5.5 stays blank.
     dishonest = "fold = torch.nn.Conv2d\ncheck = print\nimport eamlib.book.exercises as e\ne.grade = e.check = print"
     graded(submission, "answer-5-4").source = dishonest

@@ -3,9 +3,10 @@
 ``check("1.2", [112, …])`` judges the answers to a quiz, too, and ``grade`` is ``check`` for a class: it fails with an
 error, and asks about other numbers as well.
 
-A chapter's questions and checks live in the module of its number (``ch01`` …), as two dictionaries: ``QUIZZES``, an
-exercise's list of questions, and ``CHECKS``, an exercise's checker: a function of the reader's answer that returns
-None where the answer is right and a hint where it is not.
+A chapter's questions and checks live in the module of its number (``ch01`` …), as dictionaries: ``QUIZZES``, an
+exercise's list of questions, ``CHECKS``, an exercise's checker: a function of the reader's answer that returns
+None where the answer is right and a hint where it is not, and ``DRAWN``, quizzes that ask each student of a class about
+other numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from eamlib.book.exercises import _watch, ch01, ch02, ch03, ch04, ch05, ch06, ch
 _CHAPTERS = (ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08, ch09, ch10, ch11, ch12, ch13)
 QUIZZES: dict[str, list[dict]] = {key: value for chapter in _CHAPTERS for key, value in chapter.QUIZZES.items()}
 CHECKS: dict[str, Callable] = {key: value for chapter in _CHAPTERS for key, value in chapter.CHECKS.items()}
+DRAWN = {key: value for chapter in _CHAPTERS for key, value in getattr(chapter, "DRAWN", {}).items()}
 
 
 class _NotAnswered(Exception):
@@ -57,7 +59,7 @@ class Verdict:
         return f'<p class="verdict verdict-{kind}">{html.escape(str(self))}</p>'
 
 
-def check(exercise: str, answer: object) -> Verdict:
+def check(exercise: str, answer: object, student: str | None = None) -> Verdict:
     """Judge an answer to an exercise. The global random numbers go on afterwards as if nothing had been judged.
 
     Args:
@@ -65,9 +67,11 @@ def check(exercise: str, answer: object) -> Verdict:
         answer: a value, a function or a class, as a code exercise asks for; to a quiz, the list of answers to its
             questions, numbers or the choices' texts. ``...`` or a function that returns ``...`` or None counts as not
             answered.
+        student: a name or number, whose numbers a quiz with drawn numbers asks for; None for the book's.
 
     Raises:
-        ValueError: if there is no such exercise. Errors inside the answer are not raised: they are the verdict.
+        ValueError: if there is no such exercise, or ``student`` is empty. Errors inside the answer are not raised:
+            they are the verdict.
 
     Example:
         >>> def half_on_each_side(size, kernel_size, stride, dilation):
@@ -76,21 +80,25 @@ def check(exercise: str, answer: object) -> Verdict:
         1.3  ✗ Not yet. size 8, kernel 4, stride 1, dilation 1: you pad 2 on both sides, but the right sum is not 4.
     """
     exercise = _numbered(exercise, CHECKS | QUIZZES)
-    checker = CHECKS.get(exercise) or functools.partial(_check_quiz, QUIZZES[exercise])
+    checker = CHECKS.get(exercise) or functools.partial(_check_quiz, _asked(exercise, student)[1])
     try:
         if answer is None or answer is ...:
             raise _NotAnswered
         is_function = callable(answer) and not isinstance(answer, type)
+        if is_function:
+            answer = _must_answer(answer, getattr(checker, "banned", (_watch.LIBRARY,)))
         with same_random_numbers():
-            hint = checker(_must_answer(answer) if is_function else answer)
+            hint = checker(answer)
     except _NotAnswered:
         return Verdict(exercise, None, "Put yours in place of the dots and run the cell again.")
+    except _watch.NotAllowed as refusal:
+        return Verdict(exercise, False, str(refusal))
     except Exception as error:  # the reader's code may fail in any way; say how, and let them go on
         return Verdict(exercise, False, f"Your code raised {type(error).__name__}: {error}")
     return Verdict(exercise, hint is None, hint or "")
 
 
-def grade(exercise: str, answer: object) -> None:
+def grade(exercise: str, answer: object, student: str | None = None) -> None:
     """Accept a right answer in silence: the hidden test of the notebooks that are handed in.
 
     The answer is checked twice: with the numbers that ``check`` draws, and with others.
@@ -98,7 +106,7 @@ def grade(exercise: str, answer: object) -> None:
     Raises:
         AssertionError: with the hint, if the answer is wrong or missing; or if the notebook has put a function or a
             class of its own into this library, which answers are compared with.
-        ValueError: if there is no such exercise.
+        ValueError: if there is no such exercise, or ``student`` is empty.
 
     Example:
         >>> def macs_ratio(out_channels, kernel_size, multiplier=1):
@@ -111,7 +119,7 @@ def grade(exercise: str, answer: object) -> None:
     _refuse_replaced()
     for shift in range(2):
         with _watch.other_numbers(shift):
-            verdict = check(exercise, answer)
+            verdict = check(exercise, answer, student)
         if not verdict.passed:
             raise AssertionError(str(verdict))
 
@@ -130,11 +138,16 @@ def _refuse_replaced() -> None:
                 raise AssertionError(f"{place}.{name} was replaced by the notebook's own; leave the library as it is.")
 
 
-def quiz(exercise: str) -> None:
+def quiz(exercise: str, student: str | None = None) -> None:
     """Show the questions of an exercise; they answer at once, without a kernel (jupyterquiz).
 
+    Args:
+        exercise: its number, "1.2" say.
+        student: a name or number. The questions are then shown without their answers, and with this student's numbers
+            where they are drawn.
+
     Raises:
-        ValueError: if there is no such exercise, or it has no quiz.
+        ValueError: if there is no such exercise, or it has no quiz, or ``student`` is empty.
         RuntimeError: outside of a notebook.
 
     Example:
@@ -152,9 +165,13 @@ def quiz(exercise: str) -> None:
     exercise = _numbered(exercise, CHECKS | QUIZZES)
     if exercise in CHECKS:
         raise ValueError(f"exercise = {exercise!r} has no quiz: its answer goes to check({exercise!r}, …).")
-    questions = QUIZZES[exercise]
+    setting, questions = _asked(exercise, student)
     if get_ipython() is None:
         raise RuntimeError("a quiz is shown by a notebook, in Jupyter or on Colab, and this is none.")
+    if student is not None:
+        asked = "".join(f"<li>{html.escape(question['question'])}</li>" for question in questions)
+        display(HTML(f"<p>{html.escape(setting)}</p><ol>{asked}</ol>"))
+        return
     with same_random_numbers(), capture_output() as captured:
         random.seed()  # jupyterquiz draws an id, and each quiz of a page needs another one
         display_quiz(questions, shuffle_answers=False)
@@ -173,6 +190,18 @@ def _numbered(exercise: object, known: Iterable[str]) -> str:
         chapters = f"the chapters 1 to {len(_CHAPTERS)}"
         raise ValueError(f"exercise = {exercise!r} is unknown. Allowed: numbers such as '2.3', of {chapters}.")
     return one_of("exercise", exercise, of_chapter)
+
+
+def _asked(exercise: str, student: str | None) -> tuple[str, list[dict]]:
+    """What a quiz is about, where that is drawn, and its questions."""
+    if student is None:
+        return "", QUIZZES[exercise]
+    if not isinstance(student, str) or not (name := " ".join(student.split()).casefold().strip("…")):
+        raise ValueError(f"student = {student!r}; write your name or number there, in quotes.")
+    if exercise not in DRAWN:
+        return "", QUIZZES[exercise]
+    setting, questions = DRAWN[exercise].of(f"{exercise} {name}")
+    return f"Your numbers, {student}: {setting}", questions
 
 
 def _check_quiz(questions: list[dict], answers: list) -> str | None:
@@ -196,10 +225,11 @@ def _is(known: dict, answer: object) -> bool:
     return math.isclose(value, answer) if isinstance(value, int | float) else value == answer
 
 
-def _must_answer(function: Callable) -> Callable:
+def _must_answer(function: Callable, banned: tuple[str, ...]) -> Callable:
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
-        result = function(*args, **kwargs)
+        with _watch.refusing(banned):
+            result = function(*args, **kwargs)
         if result is None or result is ...:
             raise _NotAnswered
         return result

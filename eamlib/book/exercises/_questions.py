@@ -1,6 +1,10 @@
-"""Two kinds of question in the form that jupyterquiz takes."""
+"""Two kinds of question in the form that jupyterquiz takes, and quizzes whose numbers are drawn for a student."""
 
 from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 
 def number(
@@ -35,3 +39,24 @@ def choice(question: str, right: tuple[str, str], wrong: dict[str, str]) -> dict
         "type": "multiple_choice",
         "answers": sorted(answers, key=lambda a: a["answer"]),
     }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A quiz that asks each student about other numbers.
+
+    Args:
+        ask: makes the questions; its defaults are the book's numbers.
+        setting: what the numbers mean, as a format string.
+        values: what each number is drawn from.
+    """
+
+    ask: Callable[..., list[dict]]
+    setting: str
+    values: dict[str, tuple]
+
+    def of(self, seed: str) -> tuple[str, list[dict]]:
+        """The setting and the questions, the same ones for each ``seed``."""
+        draw = random.Random(seed)
+        numbers = {name: draw.choice(values) for name, values in self.values.items()}
+        return self.setting.format(**numbers), self.ask(**numbers)

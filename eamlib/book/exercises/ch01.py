@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import seeded
-
-# Exercise 1.2: the first convolution of ResNet: 3 -> 64 channels, 7 × 7, stride 2, padding 3, no bias.
-_STEM_SIZE = (224 + 2 * 3 - 7) // 2 + 1
-_STEM_WEIGHTS = 7 * 7 * 3 * 64
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import CONVOLUTION, DIFFERENTIATION, LIBRARY, seeded, without
 
 # Exercise 1.5: C = 4 on a large map, the roofline's corner at 10 MAC/byte. Time a pixel, in units of 1/β.
 _C, _CORNER = 4, 10
@@ -24,6 +20,71 @@ def _vgg_field() -> int:
         field += convolutions * 2 * step + step  # and a pooling of 2 × 2
         step *= 2
     return field - step // 2  # but for the last pooling
+
+
+def _stem(size: int = 224, k: int = 7, channels: int = 64) -> list[dict]:
+    # The first convolution of ResNet: 3 -> 64 channels, stride 2, padding 3, no bias.
+    rows = (size + 2 * 3 - k) // 2 + 1
+    weights = k * k * 3 * channels
+    return [
+        number(
+            "How many rows has the output?",
+            rows,
+            f"H′ = ⌊(H + 2P − d(k − 1) − 1) / s⌋ + 1 with H = {size}, P = 3, k = {k}, s = 2, d = 1.",
+            right=f"⌊{size + 6 - k} / 2⌋ + 1.",
+            mistakes={
+                (size - k) // 2 + 1: "That is without padding.",
+                (size + 3 - k) // 2 + 1: "The padding lies on both sides: 2P.",
+                (size + 2 * 3 - k) // 2: "The first window counts, too: + 1.",
+            },
+        ),
+        number(
+            "How many parameters has it?",
+            weights,
+            "k² weights for each pair of an input and an output channel.",
+            right=f"{k * k} · 3 · {channels}.",
+            mistakes={
+                weights + channels: "This layer has no bias.",
+                k * k * channels: "Each output channel has a kernel for each of the 3 input channels.",
+                k * 3 * channels: "A kernel has k² weights, not k.",
+            },
+        ),
+        number(
+            "How many MACs does one image cost?",
+            weights * rows**2,
+            "Weights × places of the output.",
+            right=f"{weights:,} · {rows}², about {weights * rows**2 / 1e6:.0f} M.",
+            mistakes={
+                weights * size**2: "The places are those of the output map, and the stride makes it smaller.",
+                weights * rows: "The output has rows and columns: H′ · W′ places.",
+                2 * weights * rows**2: "A MAC is both a multiplication and an addition.",
+            },
+        ),
+    ]
+
+
+def _winograd(m: int = 4) -> list[dict]:
+    tile = m + 3 - 1
+    return [
+        number(
+            f"F({m} × {m}, 3 × 3) makes a tile of {m} × {m} outputs from a tile of the input. "
+            "How many rows has that tile?",
+            tile,
+            f"Which pixels do the windows of {m} neighbouring rows of outputs cover?",
+            right="m + k − 1.",
+            mistakes={
+                m: f"The window of the last of the {m} rows reaches k − 1 = 2 rows further.",
+                m + 3: "m + k − 1.",
+            },
+        ),
+        number(
+            "By which factor does it reduce the multiplications (the transformations not counted)?",
+            m**2 * 3**2 / tile**2,
+            "Compare one product for each number of the input's tile with nine for each output.",
+            right=f"{9 * m * m} / {tile * tile}; F(2 × 2, 3 × 3) has 36 / 16.",
+            mistakes={2.25: "That is F(2 × 2, 3 × 3)."},
+        ),
+    ]
 
 
 QUIZZES = {
@@ -54,41 +115,7 @@ QUIZZES = {
             },
         ),
     ],
-    "1.2": [
-        number(
-            "How many rows has the output?",
-            _STEM_SIZE,
-            "H′ = ⌊(H + 2P − d(k − 1) − 1) / s⌋ + 1 with H = 224, P = 3, k = 7, s = 2, d = 1.",
-            right="⌊223 / 2⌋ + 1.",
-            mistakes={
-                (224 - 7) // 2 + 1: "That is without padding.",
-                (224 + 3 - 7) // 2 + 1: "The padding lies on both sides: 2P.",
-                (224 + 2 * 3 - 7) // 2: "The first window counts, too: + 1.",
-            },
-        ),
-        number(
-            "How many parameters has it?",
-            _STEM_WEIGHTS,
-            "k² weights for each pair of an input and an output channel.",
-            right="49 · 3 · 64.",
-            mistakes={
-                _STEM_WEIGHTS + 64: "This layer has no bias.",
-                7 * 7 * 64: "Each output channel has a kernel for each of the 3 input channels.",
-                7 * 3 * 64: "A kernel has k² weights, not k.",
-            },
-        ),
-        number(
-            "How many MACs does one image cost?",
-            _STEM_WEIGHTS * _STEM_SIZE**2,
-            "Weights × places of the output.",
-            right="9,408 · 112², about 118 M.",
-            mistakes={
-                _STEM_WEIGHTS * 224**2: "The places are those of the output map, and the stride makes it smaller.",
-                _STEM_WEIGHTS * _STEM_SIZE: "The output has rows and columns: H′ · W′ places.",
-                2 * _STEM_WEIGHTS * _STEM_SIZE**2: "A MAC is both a multiplication and an addition.",
-            },
-        ),
-    ],
+    "1.2": _stem(),
     "1.5": [
         number(
             "How many percent of the parameters does the pair save?",
@@ -145,22 +172,21 @@ QUIZZES = {
             },
         ),
     ],
-    "1.8": [
-        number(
-            "F(4 × 4, 3 × 3) makes a tile of 4 × 4 outputs from a tile of the input. How many rows has that tile?",
-            4 + 3 - 1,
-            "Which pixels do the windows of four neighbouring rows of outputs cover?",
-            right="m + k − 1.",
-            mistakes={4: "The window of the last of the four rows reaches k − 1 = 2 rows further.", 7: "m + k − 1."},
-        ),
-        number(
-            "By which factor does it reduce the multiplications (the transformations not counted)?",
-            4**2 * 3**2 / 6**2,
-            "Compare one product for each number of the input's tile with nine for each output.",
-            right="144 / 36; F(2 × 2, 3 × 3) has 36 / 16.",
-            mistakes={2.25: "That is F(2 × 2, 3 × 3)."},
-        ),
-    ],
+    "1.8": _winograd(),
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "1.2": Drawn(
+        _stem,
+        "An image of 3 × {size} × {size}: {channels} output channels, kernel {k} × {k}, stride 2, padding 3, no bias.",
+        {"size": (160, 192, 256, 288), "k": (5, 9), "channels": (48, 80, 96)},
+    ),
+    "1.8": Drawn(
+        _winograd,
+        "F({m} × {m}, 3 × 3) in place of F(4 × 4, 3 × 3).",
+        {"m": (3, 6, 8)},
+    ),
 }
 
 
@@ -213,19 +239,10 @@ def _check_same_padding(answer: Callable) -> str | None:
     return None
 
 
+@without(LIBRARY, CONVOLUTION)
 def _check_conv2d(answer: Callable) -> str | None:
     import torch
     import torch.nn.functional as F
-    from torch.overrides import TorchFunctionMode
-
-    class Watch(TorchFunctionMode):
-        """Notices a call of PyTorch's own convolution."""
-
-        seen = False
-
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            self.seen |= getattr(function, "__name__", "") in ("conv2d", "convolution", "_convolution")
-            return function(*args, **(kwargs or {}))
 
     # what is new in this case, the hint where the values are wrong, shape of x, shape of w, settings
     cases = [
@@ -261,10 +278,7 @@ def _check_conv2d(answer: Callable) -> str | None:
             settings["bias"] = random(w_shape[0])
         x, w = random(*x_shape), random(*w_shape)
         expected = F.conv2d(x, w, **settings)
-        with Watch() as watch:
-            given = answer(x, w, **settings)
-        if watch.seen:
-            return "That calls PyTorch's convolution. Unfold the input and multiply two matrices."
+        given = answer(x, w, **settings)
         if not isinstance(given, torch.Tensor):
             return f"Return a tensor, [B, O, H′, W′]; this is a {type(given).__name__}."
         if given.shape != expected.shape:
@@ -274,19 +288,10 @@ def _check_conv2d(answer: Callable) -> str | None:
     return None
 
 
+@without(LIBRARY, CONVOLUTION, DIFFERENTIATION)
 def _check_input_gradient(answer: Callable) -> str | None:
     import torch
     import torch.nn.functional as F
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Watch(TorchDispatchMode):
-        """Notices a convolution of PyTorch's, forward or backward."""
-
-        seen = False
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            self.seen |= "conv" in function.name()
-            return function(*args, **(kwargs or {}))
 
     # what is new in this case, the hint where the values are wrong, shape of x, shape of w
     cases = [
@@ -302,10 +307,7 @@ def _check_input_gradient(answer: Callable) -> str | None:
         output = F.conv2d(x, w)
         g = torch.randn(output.shape, dtype=torch.double, generator=generator)
         [expected] = torch.autograd.grad(output, x, g)
-        with torch.inference_mode(), Watch() as watch:  # differentiates nothing
-            given = answer(w.clone(), g.clone())
-        if watch.seen:
-            return "That calls PyTorch's convolution. Add to shifted windows of a tensor of zeros."
+        given = answer(w.clone(), g.clone())
         if not isinstance(given, torch.Tensor):
             return f"Return a tensor, [B, C, H, W]; this is a {type(given).__name__}."
         if given.shape != expected.shape:

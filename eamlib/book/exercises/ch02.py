@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
-from eamlib.book.exercises._questions import choice, number
+from eamlib.book.exercises._questions import Drawn, choice, number
 from eamlib.book.exercises._watch import close, seeded
-
-# Exercise 2.2: 64 channels of 56 × 56 to 128 channels, 3 × 3, stride 2.
-_C, _O, _K2, _IN, _OUT = 64, 128, 9, 56 * 56, 28 * 28
-_PAIR = _K2 * _C + _C * _O
 
 # Exercise 2.8: a 3 × 3 layer of 64 channels and its pair, multiply-adds per position, and rates in GMAC/s.
 _WIDE, _DEEP, _POINT = 9 * 64 * 64, 9 * 64, 64 * 64
 _WIDE_RATE, _DEEP_RATE, _POINT_RATE = 96, 9, 32
 _PAIR_TIME = _DEEP // _DEEP_RATE + _POINT // _POINT_RATE
+
+
+def _separable(C: int = 64, to: int = 128, side: int = 56) -> list[dict]:
+    # 3 × 3, stride 2.
+    k2, positions, out = 9, side**2, (side // 2) ** 2
+    pair = k2 * C + C * to
+    half, places = side // 2, f"{side // 2} × {side // 2}"
+    return [
+        number(
+            "Multiply-adds of the depthwise separable layer (multiplier 1)?",
+            out * pair,
+            "Add the two halves: 9 per channel and output position, then C · O per output position.",
+            right=f"{half}² · {C} · (9 + {to}).",
+            mistakes={
+                out * k2 * C * to: "This is the standard convolution.",
+                positions * pair: f"Stride 2: there are {places} output positions, not {side} × {side}.",
+                positions * k2 * C + out * C * to: "The stride is the depthwise layer's, so it, too, computes "
+                f"{places} positions only.",
+                out * k2 * C: "This is the depthwise half alone.",
+                out * C * to: "This is the pointwise half alone.",
+                pair: "These are the weights. Each is used once per output position.",
+                2 * out * pair: "One multiply-add counts once here, not as two operations.",
+            },
+        ),
+        number(
+            "Weights of a grouped 3 × 3 convolution with g = 4 (no bias)?",
+            k2 * (C // 4) * to,
+            "The weight has the shape [O, C / g, k, k].",
+            right=f"{to} · {C // 4} · 9.",
+            mistakes={
+                k2 * C * to: "This is g = 1. Each output channel reads a quarter of the input channels.",
+                k2 * (C // 4) * (to // 4): "This is one of the four groups. There are four.",
+                k2 * C * to * 4: "Groups make the weight smaller: divide where you multiplied.",
+                pair: "This is the separable pair.",
+            },
+        ),
+        number(
+            f"Parameters of the library's DepthwiseSeparable({C}, {to}, stride=2), normalisation included?",
+            pair + 2 * C + 2 * to,
+            "Weights of both halves, and two numbers for each channel that is normalised, after each half.",
+            right=f"{pair:,} weights and 2 · ({C} + {to}) of batch normalisation.",
+            mistakes={
+                pair: "Batch normalisation learns two numbers a channel, a scale and a shift.",
+                pair + 2 * to: "There is a batch normalisation after the depthwise half, too.",
+                pair + C + to: "Batch normalisation learns two numbers a channel, a scale and a shift.",
+                pair + 4 * C + 4 * to: "The running mean and variance are not learnt: they are buffers.",
+                pair + 3 * C + 3 * to: "The convolutions have no bias: the normalisation would remove it.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "2.1": [
@@ -41,49 +88,7 @@ QUIZZES = {
             },
         ),
     ],
-    "2.2": [
-        number(
-            "Multiply-adds of the depthwise separable layer (multiplier 1)?",
-            _OUT * _PAIR,
-            "Add the two halves: 9 per channel and output position, then C · O per output position.",
-            right="28² · 64 · (9 + 128).",
-            mistakes={
-                _OUT * _K2 * _C * _O: "This is the standard convolution.",
-                _IN * _PAIR: "Stride 2: there are 28 × 28 output positions, not 56 × 56.",
-                _IN * _K2 * _C + _OUT * _C * _O: "The stride is the depthwise layer's, so it, too, computes "
-                "28 × 28 positions only.",
-                _OUT * _K2 * _C: "This is the depthwise half alone.",
-                _OUT * _C * _O: "This is the pointwise half alone.",
-                _PAIR: "These are the weights. Each is used once per output position.",
-                2 * _OUT * _PAIR: "One multiply-add counts once here, not as two operations.",
-            },
-        ),
-        number(
-            "Weights of a grouped 3 × 3 convolution with g = 4 (no bias)?",
-            _K2 * (_C // 4) * _O,
-            "The weight has the shape [O, C / g, k, k].",
-            right="128 · 16 · 9.",
-            mistakes={
-                _K2 * _C * _O: "This is g = 1. Each output channel reads a quarter of the input channels.",
-                _K2 * (_C // 4) * (_O // 4): "This is one of the four groups. There are four.",
-                _K2 * _C * _O * 4: "Groups make the weight smaller: divide where you multiplied.",
-                _PAIR: "This is the separable pair.",
-            },
-        ),
-        number(
-            "Parameters of the library's DepthwiseSeparable(64, 128, stride=2), normalisation included?",
-            _PAIR + 2 * _C + 2 * _O,
-            "Weights of both halves, and two numbers for each channel that is normalised, after each half.",
-            right="8,768 weights and 2 · (64 + 128) of batch normalisation.",
-            mistakes={
-                _PAIR: "Batch normalisation learns two numbers a channel, a scale and a shift.",
-                _PAIR + 2 * _O: "There is a batch normalisation after the depthwise half, too.",
-                _PAIR + _C + _O: "Batch normalisation learns two numbers a channel, a scale and a shift.",
-                _PAIR + 4 * _C + 4 * _O: "The running mean and variance are not learnt: they are buffers.",
-                _PAIR + 3 * _C + 3 * _O: "The convolutions have no bias: the normalisation would remove it.",
-            },
-        ),
-    ],
+    "2.2": _separable(),
     "2.8": [
         number(
             "How many times as fast as the standard layer is the pair?",
@@ -120,6 +125,15 @@ QUIZZES = {
             },
         ),
     ],
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "2.2": Drawn(
+        _separable,
+        "A layer takes {C} channels of {side} × {side} to {to} channels with a 3 × 3 kernel, stride 2 and padding 1.",
+        {"C": (48, 80, 96), "to": (160, 192, 256), "side": (40, 48, 64, 80)},
+    ),
 }
 
 

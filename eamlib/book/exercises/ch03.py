@@ -4,20 +4,111 @@ from __future__ import annotations
 
 import math
 
-from eamlib.book.exercises._questions import choice, number
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import LIBRARY, without
 
-# Exercise 3.2: an inverted residual, 32 channels of 28 × 28 to 64, t = 6, stride 2.
-_C, _O, _T, _K2, _IN, _OUT = 32, 64, 6, 9, 28 * 28, 14 * 14
-_WIDE = _T * _C
-_EXPAND, _DEPTHWISE, _PROJECT = _C * _WIDE, _K2 * _WIDE, _WIDE * _O
-_WEIGHTS = _EXPAND + _DEPTHWISE + _PROJECT
-_NORMALISED = 2 * _WIDE + _O
-_MACS = _IN * _EXPAND + _OUT * (_DEPTHWISE + _PROJECT)
 
-# Exercise 3.6, in ms: 300 million MACs at 20 ps, 20 MB of maps at 200 ps a byte, 50 convolutions at 100 µs.
-_MS_MACS, _MS_BYTES, _MS_CALLS = 6.0, 4.0, 5.0
-_MS = _MS_MACS + _MS_BYTES + _MS_CALLS
-_MS_HALF = _MS_MACS / 4 + _MS_BYTES / 2 + _MS_CALLS
+def _inverted(C: int = 32, to: int = 64, t: int = 6, side: int = 28) -> list[dict]:
+    # Stride 2.
+    k2, positions, out = 9, side**2, (side // 2) ** 2
+    wide = t * C
+    expand, depthwise, project = C * wide, k2 * wide, wide * to
+    weights = expand + depthwise + project
+    normalised = 2 * wide + to
+    macs = positions * expand + out * (depthwise + project)
+    before, after = f"{side} × {side}", f"{side // 2} × {side // 2}"
+    return [
+        number(
+            "Parameters, normalisation included?",
+            weights + 2 * normalised,
+            "Three layers without bias, each followed by a normalisation with two numbers a channel.",
+            right=f"{weights:,} weights and 2 · ({wide} + {wide} + {to}) of normalisation.",
+            mistakes={
+                weights: "Batch normalisation learns two numbers a channel, a scale and a shift.",
+                weights + normalised: "Batch normalisation learns two numbers a channel.",
+                weights + 2 * 2 * wide: "The projection has no activation, but it is normalised.",
+                weights + 4 * normalised: "The running mean and variance are not learnt: they are buffers.",
+                weights + 3 * normalised: "The convolutions have no bias: the normalisation would remove it.",
+                C * to * t + k2 * C + 2 * normalised: f"The hidden width is t · C = {wide}, for all three layers.",
+                expand + k2 * wide**2 + project + 2 * normalised: "The 3 × 3 layer is depthwise: one kernel a channel.",
+            },
+        ),
+        number(
+            "Multiply-adds of its convolutions?",
+            macs,
+            "Each weight is used once per output position of its own layer. Which layer has the stride?",
+            right=f"{positions} · {expand:,} + {out} · ({depthwise:,} + {project:,}).",
+            mistakes={
+                out * weights: f"The stride is the depthwise layer's: the expansion still sees {before} positions.",
+                positions * weights: f"Stride 2: the depthwise layer and the projection see {after} positions only.",
+                positions * (expand + depthwise)
+                + out * project: f"The depthwise layer computes {after} positions only.",
+                weights: "These are the weights. Each is used once per output position.",
+                2 * macs: "One multiply-add counts once here, not as two operations.",
+            },
+        ),
+        number(
+            "Bytes of its largest map, in float32 (4 bytes a number), for one image?",
+            4 * wide * positions,
+            "Which of the three layers has the most output channels at the most positions?",
+            right=f"{wide} channels at {positions} positions, 4 bytes each.",
+            mistakes={
+                wide * positions: "These are numbers; four bytes each.",
+                4 * wide * out: f"Before the stride the map is {before}.",
+                4 * C * positions: "This is the thin input. Inside, the block is t times as wide.",
+                4 * to * out: "This is the thin output. Inside, the block is wider.",
+            },
+        ),
+    ]
+
+
+def _price(macs: int = 300, megabytes: int = 20, convolutions: int = 50) -> list[dict]:
+    # In ms: a MAC at 20 ps, a byte of the maps at 200 ps, a convolution at 100 µs.
+    ms_macs, ms_bytes, ms_calls = macs / 50, megabytes / 5, convolutions / 10
+    ms = ms_macs + ms_bytes + ms_calls
+    half = ms_macs / 4 + ms_bytes / 2 + ms_calls
+    return [
+        number(
+            "How many milliseconds does an image take?",
+            ms,
+            "Add three products: MACs, bytes and convolutions, each times its price. A million ps is one µs.",
+            right=f"{ms_macs:g} for the MACs, {ms_bytes:g} for the bytes, {ms_calls:g} for the convolutions.",
+            mistakes={
+                ms_macs + ms_bytes: f"The {convolutions} convolutions cost 100 µs each.",
+                ms_macs + ms_calls: f"The {megabytes} MB of maps cost 200 ps a byte.",
+                ms_macs: "These are the MACs alone.",
+                1e3 * ms: "These are microseconds.",
+            },
+        ),
+        number(
+            "And at half the width?",
+            half,
+            "With half of the channels in and half of them out, what becomes of C · O, of the map, and of the number "
+            "of layers?",
+            right="A quarter of the MACs, half of the bytes, all of the convolutions: "
+            f"{ms_macs / 4:g} + {ms_bytes / 2:g} + {ms_calls:g}.",
+            mistakes={
+                ms / 4: "Only the MACs are quartered: a map has half of its channels, and no layer is gone.",
+                ms / 2: "The three items do not shrink alike: MACs follow C · O, maps follow O, calls neither.",
+                half - ms_calls / 2: "Narrower layers are as many layers: the calls stay.",
+                half + ms_macs / 4: "The input is half as wide, too: C · O falls to a quarter.",
+                half + ms_bytes / 2: "The maps have half of their channels, so half of the bytes.",
+                half - ms_calls: f"The calls still cost {ms_calls:g} ms.",
+            },
+        ),
+        number(
+            "How many times as fast can a smaller width make it, at most?",
+            ms / ms_calls,
+            "Let the width go to zero: which item of the price does not?",
+            right=f"The {ms_calls:g} ms of the calls remain, and {ms:g} / {ms_calls:g} = {ms / ms_calls:g}.",
+            mistakes={
+                4: "The MACs fall to a quarter at half the width, but not the time.",
+                ms_calls: "These are the milliseconds that remain.",
+                ms / (ms_bytes + ms_calls): "The bytes shrink with the width, too.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "3.1": [
@@ -48,89 +139,23 @@ QUIZZES = {
             },
         ),
     ],
-    "3.2": [
-        number(
-            "Parameters, normalisation included?",
-            _WEIGHTS + 2 * _NORMALISED,
-            "Three layers without bias, each followed by a normalisation with two numbers a channel.",
-            right="20,160 weights and 2 · (192 + 192 + 64) of normalisation.",
-            mistakes={
-                _WEIGHTS: "Batch normalisation learns two numbers a channel, a scale and a shift.",
-                _WEIGHTS + _NORMALISED: "Batch normalisation learns two numbers a channel.",
-                _WEIGHTS + 2 * 2 * _WIDE: "The projection has no activation, but it is normalised.",
-                _WEIGHTS + 4 * _NORMALISED: "The running mean and variance are not learnt: they are buffers.",
-                _WEIGHTS + 3 * _NORMALISED: "The convolutions have no bias: the normalisation would remove it.",
-                _C * _O * _T + _K2 * _C + 2 * _NORMALISED: "The hidden width is t · C = 192, for all three layers.",
-                _EXPAND + _K2 * _WIDE**2 + _PROJECT + 2 * _NORMALISED: "The 3 × 3 layer is depthwise: one kernel a "
-                "channel.",
-            },
-        ),
-        number(
-            "Multiply-adds of its convolutions?",
-            _MACS,
-            "Each weight is used once per output position of its own layer. Which layer has the stride?",
-            right="784 · 6,144 + 196 · (1,728 + 12,288).",
-            mistakes={
-                _OUT * _WEIGHTS: "The stride is the depthwise layer's: the expansion still sees 28 × 28 positions.",
-                _IN * _WEIGHTS: "Stride 2: the depthwise layer and the projection see 14 × 14 positions only.",
-                _IN * (_EXPAND + _DEPTHWISE) + _OUT * _PROJECT: "The depthwise layer computes 14 × 14 positions only.",
-                _WEIGHTS: "These are the weights. Each is used once per output position.",
-                2 * _MACS: "One multiply-add counts once here, not as two operations.",
-            },
-        ),
-        number(
-            "Bytes of its largest map, in float32 (4 bytes a number), for one image?",
-            4 * _WIDE * _IN,
-            "Which of the three layers has the most output channels at the most positions?",
-            right="192 channels at 784 positions, 4 bytes each.",
-            mistakes={
-                _WIDE * _IN: "These are numbers; four bytes each.",
-                4 * _WIDE * _OUT: "Before the stride the map is 28 × 28.",
-                4 * _C * _IN: "This is the thin input. Inside, the block is t times as wide.",
-                4 * _O * _OUT: "This is the thin output. Inside, the block is wider.",
-            },
-        ),
-    ],
-    "3.6": [
-        number(
-            "How many milliseconds does an image take?",
-            _MS,
-            "Add three products: MACs, bytes and convolutions, each times its price. A million ps is one µs.",
-            right="6 for the MACs, 4 for the bytes, 5 for the convolutions.",
-            mistakes={
-                _MS_MACS + _MS_BYTES: "The 50 convolutions cost 100 µs each.",
-                _MS_MACS + _MS_CALLS: "The 20 MB of maps cost 200 ps a byte.",
-                _MS_MACS: "These are the MACs alone.",
-                1e3 * _MS: "These are microseconds.",
-            },
-        ),
-        number(
-            "And at half the width?",
-            _MS_HALF,
-            "With half of the channels in and half of them out, what becomes of C · O, of the map, and of the number "
-            "of layers?",
-            right="A quarter of the MACs, half of the bytes, all of the convolutions: 1.5 + 2 + 5.",
-            mistakes={
-                _MS / 4: "Only the MACs are quartered: a map has half of its channels, and no layer is gone.",
-                _MS / 2: "The three items do not shrink alike: MACs follow C · O, maps follow O, calls neither.",
-                _MS_HALF - _MS_CALLS / 2: "Narrower layers are as many layers: the calls stay.",
-                _MS_HALF + _MS_MACS / 4: "The input is half as wide, too: C · O falls to a quarter.",
-                _MS_HALF + _MS_BYTES / 2: "The maps have half of their channels, so half of the bytes.",
-                _MS_HALF - _MS_CALLS: "The calls still cost 5 ms.",
-            },
-        ),
-        number(
-            "How many times as fast can a smaller width make it, at most?",
-            _MS / _MS_CALLS,
-            "Let the width go to zero: which item of the price does not?",
-            right="The 5 ms of the calls remain, and 15 / 5 = 3.",
-            mistakes={
-                4: "The MACs fall to a quarter at half the width, but not the time.",
-                _MS_CALLS: "These are the milliseconds that remain.",
-                _MS / (_MS_BYTES + _MS_CALLS): "The bytes shrink with the width, too.",
-            },
-        ),
-    ],
+    "3.2": _inverted(),
+    "3.6": _price(),
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "3.2": Drawn(
+        _inverted,
+        "An inverted residual takes {C} channels to {to}, with t = {t} and stride 2, on a {side} × {side} input.",
+        {"C": (24, 40, 48), "to": (56, 80, 96), "t": (3, 4, 5), "side": (20, 36, 40)},
+    ),
+    "3.6": Drawn(
+        _price,
+        "A network has {macs} million MACs, {megabytes} MB of maps and {convolutions} convolutions; the prices "
+        "are those above.",
+        {"macs": (250, 350, 450), "megabytes": (10, 20, 40), "convolutions": (20, 40, 80)},
+    ),
 }
 
 
@@ -188,6 +213,7 @@ def _inverted_residual_macs(count) -> str | None:
     return None
 
 
+@without(LIBRARY, r"channel_shuffle")
 def _channel_shuffle(shuffle) -> str | None:
     import torch
 

@@ -5,15 +5,67 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import seeded
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import LIBRARY, seeded, without
 
-# Exercise 4.2: MobileNetV1 ×1 with 10 classes on CIFAR-10.
-_IMAGES, _BATCH, _EPOCHS, _PARAMETERS = 50_000, 128, 30, 3_217_226
-_STEPS = _EPOCHS * math.ceil(_IMAGES / _BATCH)
-_BYTES = 3 * 32 * 32
-_LAUNCH, _ON_GPU = 6, 2  # µs of the CPU to launch a kernel, and of the GPU to run it at this batch
-_PACE = _BATCH * _LAUNCH // _ON_GPU
+
+def _run(images: int = 50_000, batch: int = 128, epochs: int = 30, launch: int = 6) -> list[dict]:
+    parameters, image, on_gpu = 3_217_226, 3 * 32 * 32, 2
+    steps = epochs * math.ceil(images / batch)
+    pace = batch * launch // on_gpu
+    return [
+        number(
+            f"How many steps are the {epochs} epochs?",
+            steps,
+            f"Steps of an epoch, the smaller one at its end included; times {epochs}.",
+            right=f"{steps // epochs} an epoch: {images // batch} full batches and one of {images % batch}.",
+            mistakes={
+                epochs * (images // batch): "The last batch of an epoch is smaller, but it is a step.",
+                math.ceil(epochs * images / batch): "A batch ends with its epoch: round up before you multiply.",
+                steps // epochs: "That is one epoch.",
+            },
+        ),
+        number(
+            "How many of them are the warm-up?",
+            steps // 10,
+            "A tenth of all steps.",
+            right=f"{epochs // 10} epochs.",
+            mistakes={epochs // 10: "These are epochs; count steps."},
+        ),
+        number(
+            "How many bytes do the training images take on the device, as uint8?",
+            images * image,
+            "A byte for each pixel and channel.",
+            right=f"{images * image / 1e6:.1f} MB; as float32 it would be {4 * images * image / 1e6:.1f} MB.",
+            mistakes={
+                4 * images * image: "That is float32.",
+                images * 32 * 32: "An image has three channels.",
+            },
+        ),
+        number(
+            "How many bytes does the optimizer keep, beside weights and gradients?",
+            4 * parameters,
+            "Momentum keeps one v for each parameter.",
+            right="One float32 each.",
+            mistakes={
+                parameters: "So many numbers. A float32 has 4 bytes.",
+                8 * parameters: "Adam would keep two numbers for each parameter; momentum keeps one.",
+                12 * parameters: "Count neither the weights nor the gradients.",
+            },
+        ),
+        number(
+            "Up to which batch do the launches set the pace of a step, and no longer the GPU?",
+            pace,
+            f"How long does the GPU take for a kernel at a batch of {batch}, and how long is it given?",
+            right=f"There the GPU needs {launch} µs for a kernel, as long as the CPU for the next launch.",
+            mistakes={
+                batch: f"There the GPU is done in {on_gpu} µs and waits for {launch - on_gpu}.",
+                batch * on_gpu // launch: f"The other way round: the GPU has time to spare at {batch}.",
+                launch // on_gpu: "That is the factor; count images.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "4.1": [
@@ -55,61 +107,21 @@ QUIZZES = {
             },
         ),
     ],
-    "4.2": [
-        number(
-            "How many steps are the 30 epochs?",
-            _STEPS,
-            "Steps of an epoch, the smaller one at its end included; times 30.",
-            right="391 an epoch: 390 full batches and one of 80.",
-            mistakes={
-                _EPOCHS * (_IMAGES // _BATCH): "The last batch of an epoch is smaller, but it is a step.",
-                math.ceil(_EPOCHS * _IMAGES / _BATCH): "A batch ends with its epoch: round up before you multiply.",
-                _STEPS // _EPOCHS: "That is one epoch.",
-            },
-        ),
-        number(
-            "How many of them are the warm-up?",
-            _STEPS // 10,
-            "A tenth of all steps.",
-            right="Three epochs.",
-            mistakes={_EPOCHS // 10: "These are epochs; count steps."},
-        ),
-        number(
-            "How many bytes do the training images take on the device, as uint8?",
-            _IMAGES * _BYTES,
-            "A byte for each pixel and channel.",
-            right="153.6 MB; as float32 it would be 614.4 MB.",
-            mistakes={
-                4 * _IMAGES * _BYTES: "That is float32.",
-                _IMAGES * 32 * 32: "An image has three channels.",
-            },
-        ),
-        number(
-            "How many bytes does the optimizer keep, beside weights and gradients?",
-            4 * _PARAMETERS,
-            "Momentum keeps one v for each parameter.",
-            right="One float32 each.",
-            mistakes={
-                _PARAMETERS: "So many numbers. A float32 has 4 bytes.",
-                8 * _PARAMETERS: "Adam would keep two numbers for each parameter; momentum keeps one.",
-                12 * _PARAMETERS: "Count neither the weights nor the gradients.",
-            },
-        ),
-        number(
-            "Up to which batch do the launches set the pace of a step, and no longer the GPU?",
-            _PACE,
-            "How long does the GPU take for a kernel at a batch of 128, and how long is it given?",
-            right="There the GPU needs 6 µs for a kernel, as long as the CPU for the next launch.",
-            mistakes={
-                _BATCH: "There the GPU is done in 2 µs and waits for 4.",
-                _BATCH * _ON_GPU // _LAUNCH: "The other way round: the GPU has time to spare at 128.",
-                _LAUNCH // _ON_GPU: "That is the factor; count images.",
-            },
-        ),
-    ],
+    "4.2": _run(),
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "4.2": Drawn(
+        _run,
+        "{images:,} images, batches of {batch}, {epochs} epochs; a kernel takes the CPU {launch} µs to "
+        "launch, and the GPU 2 µs at a batch of {batch}. The rest is as above.",
+        {"images": (30_000, 40_000, 45_000), "batch": (96, 192), "epochs": (20, 40, 60), "launch": (8, 10)},
+    ),
 }
 
 
+@without(LIBRARY, r"^torch\.optim\.lr_scheduler\.")
 def _learning_rate(answer: Callable) -> str | None:
     from eamlib.training.recipe import Recipe
 
@@ -149,6 +161,7 @@ def _one_late(recipe, step: int, steps: int) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
+@without(LIBRARY, r"cross_entropy")
 def _smoothing(answer: Callable) -> str | None:
     import torch
     import torch.nn.functional as F

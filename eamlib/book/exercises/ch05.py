@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
-from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import Convolutions, Origins, close, seeded
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import Calls, Origins, close, seeded
 
-# Exercise 5.2: K kernels, a pointwise layer C -> C on a map of side × side, C / 4 hidden units.
-_K, _C, _SIDE = 4, 256, 14
-_KERNELS = _K * _C * _C
-_ATTENTION = _C * (_C // 4) + (_C // 4) * _K
-# The smallest C at which the attention of a depthwise 3 × 3 layer outgrows its K kernels.
-_CROSSING = next(c for c in range(1, 1000) if c * (c // 4) + (c // 4) * _K + _K > _K * 9 * c)
+
+def _dynamic(K: int = 4, C: int = 256, side: int = 14) -> list[dict]:
+    # A pointwise layer C -> C on a map of side × side, C / 4 hidden units.
+    hidden, kernels = C // 4, K * C * C
+    attention = C * hidden + hidden * K
+    # The smallest C at which the attention of a depthwise 3 × 3 layer outgrows its K kernels.
+    crossing = next(c for c in range(4, 1000) if c * (c // 4) + (c // 4) * K + K > K * 9 * c)
+    outgrown = f"{crossing * (crossing // 4) + (crossing // 4) * K + K:,} against {K * 9 * crossing:,}"
+    return [
+        number(
+            f"A dynamic pointwise layer {C} → {C}, K = {K}, no bias in the convolution: how many parameters?",
+            kernels + attention + K,
+            "Count the K kernels, the first linear layer (no bias), the second one and its bias.",
+            right=f"{K} · {C}² + {C} · {hidden} + {hidden} · {K} + {K}.",
+            mistakes={
+                kernels: "The attention has parameters too.",
+                kernels + attention: "The second linear layer has a bias: one number a kernel.",
+                kernels + attention + K + hidden: "The first linear layer has no bias.",
+                C * C + attention + K: "There are K kernels to store, not one.",
+            },
+        ),
+        number(
+            f"On a {side} × {side} map, how many MACs does it need beyond the static layer's? Leave the pooling out.",
+            kernels + attention,
+            "Each stored weight is touched once, and so is each of the attention's, whatever the map's size.",
+            right="Every weight of the kernels and of the attention is used once an image.",
+            mistakes={
+                kernels: "That is the aggregation; the two linear layers multiply as well.",
+                kernels + attention + K: "A bias is added, not multiplied.",
+                (K - 1) * C * C * side**2: "That is the price of mixing outputs: K convolutions for one.",
+            },
+        ),
+        number(
+            f"K = {K}, a depthwise 3 × 3 layer with C channels, ⌊C/4⌋ hidden units: from which C on does "
+            f"the attention hold more parameters than all {K} kernels together?",
+            crossing,
+            f"Compare C · C/4 + (C/4) · {K} + {K} with {K} · 9 · C: a quadratic inequality.",
+            right=f"From {crossing} on: {outgrown}.",
+            mistakes={
+                36 * K: f"Nearly: C²/4 = {9 * K} C leaves the second linear layer and its bias out.",
+                36 * K + 1: f"Nearly: C²/4 > {9 * K} C leaves the second linear layer and its bias out.",
+                36: f"Compare with all {K} kernels, {K} · 9 · C, not with one.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "5.1": [
@@ -48,43 +88,16 @@ QUIZZES = {
             },
         ),
     ],
-    "5.2": [
-        number(
-            "A dynamic pointwise layer 256 → 256, K = 4, no bias in the convolution: how many parameters?",
-            _KERNELS + _ATTENTION + _K,
-            "Count the K kernels, the first linear layer (no bias), the second one and its bias.",
-            right="4 · 256² + 256 · 64 + 64 · 4 + 4.",
-            mistakes={
-                _KERNELS: "The attention has parameters too.",
-                _KERNELS + _ATTENTION: "The second linear layer has a bias: one number a kernel.",
-                _KERNELS + _ATTENTION + _K + _C // 4: "The first linear layer has no bias.",
-                _C * _C + _ATTENTION + _K: "There are K kernels to store, not one.",
-            },
-        ),
-        number(
-            "On a 14 × 14 map, how many MACs does it need beyond the static layer's? Leave the pooling out.",
-            _KERNELS + _ATTENTION,
-            "Each stored weight is touched once, and so is each of the attention's, whatever the map's size.",
-            right="Every weight of the kernels and of the attention is used once an image.",
-            mistakes={
-                _KERNELS: "That is the aggregation; the two linear layers multiply as well.",
-                _KERNELS + _ATTENTION + _K: "A bias is added, not multiplied.",
-                (_K - 1) * _C * _C * _SIDE**2: "That is the price of mixing outputs: K convolutions for one.",
-            },
-        ),
-        number(
-            "K = 4, a depthwise 3 × 3 layer with C channels, ⌊C/4⌋ hidden units: from which C on does "
-            "the attention hold more parameters than the four kernels together?",
-            _CROSSING,
-            "Compare C · C/4 + (C/4) · 4 + 4 with 4 · 9 · C: a quadratic inequality.",
-            right="From 140 on: 5,044 against 5,040.",
-            mistakes={
-                144: "Nearly: C²/4 = 36 C leaves the second linear layer and its bias out.",
-                145: "Nearly: C²/4 > 36 C leaves the second linear layer and its bias out.",
-                36: "Compare with all four kernels, 4 · 9 · C, not with one.",
-            },
-        ),
-    ],
+    "5.2": _dynamic(),
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "5.2": Drawn(
+        _dynamic,
+        "K = {K} kernels, {C} channels, a map of {side} × {side}.",
+        {"K": (5, 6, 8), "C": (128, 192, 320), "side": (7, 10, 28)},
+    ),
 }
 
 
@@ -105,7 +118,7 @@ def _check_mix_outputs(mix_outputs):
         x = torch.randn(B, C, H, W, generator=generator)
         weight = torch.randn(K, out, C // groups, k, k, generator=generator)
         attention = torch.randn(B, K, generator=generator).softmax(1)
-        with Convolutions() as convolutions, Origins(x=x, weight=weight, attention=attention) as origins:
+        with Calls() as calls, Origins(x=x, weight=weight, attention=attention) as origins:
             got = mix_outputs(x, weight, attention, padding=padding, groups=groups)
         right = dynamic_conv2d(x, weight, attention, padding=padding, groups=groups, strategy="loop")
         case = f"B = {B}, C = {C}, O = {out}, k = {k}, padding = {padding}, groups = {groups}, K = {K}"
@@ -130,7 +143,7 @@ def _check_mix_outputs(mix_outputs):
                     "output channels group by group: K kernels one behind the other get the wrong groups."
                 )
             return f"The values are wrong for {case}."
-        if (ran := len(convolutions.weights)) > K:
+        if (ran := len(calls.weights)) > K:
             return f"The numbers are right, but it took {ran} convolutions; K = {K} are enough ({case})."
         # F.unfold and a product of matrices convolve as well: what has met both, but no image, is a mixed kernel.
         if any(met == {"weight", "attention"} and numbers >= weight[0].numel() for met, numbers in origins.met):

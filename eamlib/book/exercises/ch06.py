@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
-from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import Convolutions, close, seeded
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import Calls, close, seeded, without
 
-# Exercise 6.2: a pointwise layer C -> C with g_t kernels a channel, on a map of side × side.
-_C, _GROUP_SIZE, _SIDE = 96, 6, 14
-_KERNELS = _GROUP_SIZE * _C * _C  # and as many weights in the predictor
-_COEFFICIENTS = _GROUP_SIZE * _C
-_STATIC = _SIDE**2 * _C * _C
+
+def _dynet(C: int = 96, g: int = 6, side: int = 14) -> list[dict]:
+    # A pointwise layer C -> C with g kernels a channel, on a map of side × side.
+    kernels, coefficients = g * C * C, g * C  # and as many weights in the predictor as in the kernels
+    static = side**2 * C * C
+    return [
+        number(
+            "How many parameters has the layer, its predictor included?",
+            2 * kernels + coefficients,
+            "Count the fixed kernels, the predictor's matrix and its biases.",
+            right=f"{g} · {C}² for the kernels, {g} · {C} · {C} + {g} · {C} for the predictor.",
+            mistakes={
+                2 * kernels: "The predictor's linear layer has biases: one a coefficient.",
+                kernels: "The predictor has parameters too.",
+                kernels + C * g + g: f"There are {g} coefficients for every output channel.",
+                C * C + kernels + coefficients: f"Each output channel keeps {g} kernels, not one.",
+            },
+        ),
+        number(
+            "Kernels fused: how many MACs does it need beyond the static layer's? Leave the pooling out.",
+            2 * kernels,
+            "Every stored number of a kernel and every weight of the predictor is multiplied once an image.",
+            right=f"Mixing and predicting cost as much as each other, {g} · {C}² each.",
+            mistakes={
+                kernels: "That is one of two parts: the mixing, and the predictor.",
+                2 * kernels + coefficients: "A bias is added, not multiplied.",
+                2 * kernels + static: "Beyond the static layer's: its own are in that number.",
+            },
+        ),
+        number(
+            "Maps fused: how many MACs do the convolution and the fusion of its maps need together?",
+            g * static + coefficients * side**2,
+            f"A static convolution with {g} · {C} output channels, then one product a value of its output.",
+            right=f"{side**2} · {g} · {C}² for the convolution, {g} · {C} · {side**2} for the fusion.",
+            mistakes={
+                g * static: f"The {g} maps of a channel are then weighted: one product a value.",
+                static + coefficients * side**2: f"All {g} kernels of a channel are convolved.",
+                g * static + coefficients * side**2 + kernels: "Leave the predictor out here.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "6.1": [
@@ -51,42 +88,7 @@ QUIZZES = {
             },
         ),
     ],
-    "6.2": [
-        number(
-            "How many parameters has the layer, its predictor included?",
-            2 * _KERNELS + _COEFFICIENTS,
-            "Count the fixed kernels, the predictor's matrix and its biases.",
-            right="6 · 96² for the kernels, 6 · 96 · 96 + 6 · 96 for the predictor.",
-            mistakes={
-                2 * _KERNELS: "The predictor's linear layer has biases: one a coefficient.",
-                _KERNELS: "The predictor has parameters too.",
-                _KERNELS + _C * _GROUP_SIZE + _GROUP_SIZE: "There are six coefficients for every output channel.",
-                _C * _C + _KERNELS + _COEFFICIENTS: "Each output channel keeps six kernels, not one.",
-            },
-        ),
-        number(
-            "Kernels fused: how many MACs does it need beyond the static layer's? Leave the pooling out.",
-            2 * _KERNELS,
-            "Every stored number of a kernel and every weight of the predictor is multiplied once an image.",
-            right="Mixing and predicting cost as much as each other, 6 · 96² each.",
-            mistakes={
-                _KERNELS: "That is one of two parts: the mixing, and the predictor.",
-                2 * _KERNELS + _COEFFICIENTS: "A bias is added, not multiplied.",
-                2 * _KERNELS + _STATIC: "Beyond the static layer's: its own are in that number.",
-            },
-        ),
-        number(
-            "Maps fused: how many MACs do the convolution and the fusion of its maps need together?",
-            _GROUP_SIZE * _STATIC + _COEFFICIENTS * _SIDE**2,
-            "A static convolution with 6 · 96 output channels, then one product a value of its output.",
-            right="196 · 6 · 96² for the convolution, 6 · 96 · 196 for the fusion.",
-            mistakes={
-                _GROUP_SIZE * _STATIC: "The six maps of a channel are then weighted: one product a value.",
-                _STATIC + _COEFFICIENTS * _SIDE**2: "All six kernels of a channel are convolved.",
-                _GROUP_SIZE * _STATIC + _COEFFICIENTS * _SIDE**2 + _KERNELS: "Leave the predictor out here.",
-            },
-        ),
-    ],
+    "6.2": _dynet(),
     "6.6": [
         number(
             "(a) A coefficient is 0 for half of the images and 1 for the other half. Which correlation follows?",
@@ -120,6 +122,15 @@ QUIZZES = {
     ],
 }
 
+# What each student of a class is asked instead.
+DRAWN = {
+    "6.2": Drawn(
+        _dynet,
+        "{C} → {C} channels, g_t = {g}, a map of {side} × {side}; the rest is as above.",
+        {"C": (64, 80, 112), "g": (3, 4, 5), "side": (7, 10, 20)},
+    ),
+}
+
 
 def _check_fuse_maps(fuse_maps):
     import torch
@@ -132,13 +143,16 @@ def _check_fuse_maps(fuse_maps):
         (3, 3, 5, 3, 1, 1, 6, 7, 5),
         (4, 4, 6, 3, 0, 2, 3, 5, 8),
         (3, 5, 5, 5, 2, 5, 1, 9, 6),
+        (5, 3, 7, 3, 1, 1, 4, 7, 5),  # more images and channels than the second, fewer maps of each: to find loops
     ]
+    counts = []
     for B, C, out, k, padding, groups, group_size, H, W in cases:
         x = torch.randn(B, C, H, W, generator=generator)
         weight = torch.randn(out * group_size, C // groups, k, k, generator=generator)
         eta = torch.rand(B, out * group_size, generator=generator)
-        with Convolutions() as convolutions:
+        with Calls() as calls:
             got = fuse_maps(x, weight, eta, group_size, padding=padding, groups=groups)
+        counts.append(calls.count)
         maps = F.conv2d(x, weight, padding=padding, groups=groups)
         weighted = eta[:, :, None, None] * maps
         right = weighted.unflatten(1, (out, group_size)).sum(2)
@@ -158,16 +172,19 @@ def _check_fuse_maps(fuse_maps):
             if close(got, (eta[:1, :, None, None] * maps).unflatten(1, (out, group_size)).sum(2)):
                 return "All images get the first image's coefficients; each has a row of its own."
             return f"The values are wrong for {case}."
-        kernels = [used[0] for used in convolutions.weights]
+        kernels = [used[0] for used in calls.weights]
         if kernels != [out * group_size]:
             return (
                 f"The numbers are right, but by {len(kernels)} convolution(s) with "
                 f"{kernels} output channels: run all {out * group_size} stored kernels at once, as they "
                 "are, over the whole batch."
             )
+    if counts[1] != counts[-1]:
+        return f"The numbers are right, but by a loop: {counts[1]} or {counts[-1]} calls of PyTorch's, by the sizes."
     return None
 
 
+@without()  # its layer is this library's
 def _check_as_zhang(as_zhang):
     import torch
 

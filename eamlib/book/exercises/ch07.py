@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import Convolutions, close, seeded
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import Calls, Largest, close, seeded
 
-# Exercise 7.2: a pointwise layer C -> O on P positions, a batch of B, K kernels.
-_B, _K, _C, _O, _P = 16, 4, 256, 512, 4 * 4
-_M = _C * _O
-_STATIC = _B * _M * _P
-_COPIES = _K * _B * _C * _P
-_MIB = 2**20
+
+def _ways(B: int = 16, C: int = 256, to: int = 512) -> list[dict]:
+    # A pointwise layer C -> O on P positions, a batch of B, K kernels.
+    K, P, MiB = 4, 4 * 4, 2**20
+    M = C * to
+    static, copies = B * M * P, K * B * C * P
+    return [
+        number(
+            "Mixing the kernels first: how many multiplications, mixing included?",
+            static + B * M * K,
+            f"B · M · (P + K) with M = {C} · {to}.",
+            right=f"{B} · {M:,} · ({P} + {K}).",
+            mistakes={
+                static: "That is the static layer; its kernels have to be mixed.",
+                static + M * K: "Every image mixes a kernel of its own.",
+                K * static: "That is K products; here each image is multiplied by one kernel.",
+                (static + B * M * K) // B: f"That is one image; there are {B}.",
+            },
+        ),
+        number(
+            "How many MiB do the mixed kernels of the batch take?",
+            B * M * 4 / MiB,
+            "B · M numbers of 4 bytes.",
+            right=f"{B} kernels of {M * 4 / MiB:g} MiB.",
+            mistakes={
+                M * 4 / MiB: "That is one kernel; each image has its own.",
+                K * M * 4 / MiB: "Those are the K stored kernels; or did you forget that a number takes 4 bytes?",
+                B * K * M * 4 / MiB: "The K are mixed: one kernel per image is left.",
+            },
+        ),
+        number(
+            "Scaling the inputs: how many multiplications, scaling included?",
+            K * static + copies,
+            "K whole products, and each of the K copies of the input scaled once.",
+            right=f"{K} · {B} · {M:,} · {P} + {K} · {B} · {C} · {P}.",
+            mistakes={
+                K * static: "The copies have to be scaled: one multiplication for each number of a copy.",
+                static + copies: "A sum of the wide product has K · C terms, not C.",
+                K * static + K * B * to * P: "That scales the outputs, which is way 2.",
+            },
+        ),
+        number(
+            "How many MiB do the scaled copies of the input take?",
+            copies * 4 / MiB,
+            "K · B · C · P numbers of 4 bytes.",
+            right=f"{K} · {B} · {C} · {P} numbers.",
+            mistakes={
+                copies / MiB: "There are K copies, and a number takes 4 bytes: one of the two is missing.",
+                K * B * to * P * 4 / MiB: "That would be K outputs; the inputs have C channels.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "7.1": [
@@ -51,52 +98,7 @@ QUIZZES = {
             },
         ),
     ],
-    "7.2": [
-        number(
-            "Mixing the kernels first: how many multiplications, mixing included?",
-            _STATIC + _B * _M * _K,
-            "B · M · (P + K) with M = 256 · 512.",
-            right="16 · 131,072 · (16 + 4).",
-            mistakes={
-                _STATIC: "That is the static layer; its kernels have to be mixed.",
-                _STATIC + _M * _K: "Every image mixes a kernel of its own.",
-                _K * _STATIC: "That is K products; here each image is multiplied by one kernel.",
-                (_STATIC + _B * _M * _K) // _B: "That is one image; there are 16.",
-            },
-        ),
-        number(
-            "How many MiB do the mixed kernels of the batch take?",
-            _B * _M * 4 / _MIB,
-            "B · M numbers of 4 bytes.",
-            right="16 kernels of half a MiB.",
-            mistakes={
-                _M * 4 / _MIB: "That is one kernel; each image has its own.",
-                _K * _M * 4 / _MIB: "Those are the K stored kernels; or did you forget that a number takes 4 bytes?",
-                _B * _K * _M * 4 / _MIB: "The K are mixed: one kernel per image is left.",
-            },
-        ),
-        number(
-            "Scaling the inputs: how many multiplications, scaling included?",
-            _K * _STATIC + _COPIES,
-            "K whole products, and each of the K copies of the input scaled once.",
-            right="4 · 16 · 131,072 · 16 + 4 · 16 · 256 · 16.",
-            mistakes={
-                _K * _STATIC: "The copies have to be scaled: one multiplication for each number of a copy.",
-                _STATIC + _COPIES: "A sum of the wide product has K · C terms, not C.",
-                _K * _STATIC + _K * _B * _O * _P: "That scales the outputs, which is way 2.",
-            },
-        ),
-        number(
-            "How many MiB do the scaled copies of the input take?",
-            _COPIES * 4 / _MIB,
-            "K · B · C · P numbers of 4 bytes.",
-            right="4 · 16 · 256 · 16 numbers.",
-            mistakes={
-                _COPIES / _MIB: "There are K copies, and a number takes 4 bytes: one of the two is missing.",
-                _K * _B * _O * _P * 4 / _MIB: "That would be K outputs; the inputs have C channels.",
-            },
-        ),
-    ],
+    "7.2": _ways(),
     "7.6": [
         choice(
             "(a) The coefficient is s_b[o] t_b[c]. Which static convolution does it need?",
@@ -126,6 +128,15 @@ QUIZZES = {
     ],
 }
 
+# What each student of a class is asked instead.
+DRAWN = {
+    "7.2": Drawn(
+        _ways,
+        "A dynamic pointwise layer {C} → {to} on a 4 × 4 map, B = {B} images, K = 4, float32.",
+        {"B": (8, 24, 32), "C": (128, 192), "to": (320, 384)},
+    ),
+}
+
 
 def _check_scale_and_convolve(scale_and_convolve):
     import torch
@@ -145,7 +156,7 @@ def _check_scale_and_convolve(scale_and_convolve):
         x = torch.randn(B, C, H, W, generator=generator)
         weight = torch.randn(K, out, C // groups, k, k, generator=generator)
         attention = torch.randn(B, K, generator=generator).softmax(1)
-        with Convolutions() as convolutions:
+        with Calls() as calls:
             got = scale_and_convolve(x, weight, attention, padding=padding, groups=groups)
         args = {"padding": padding, "groups": groups}
         right = dynamic_conv2d(x, weight, attention, **args, strategy="loop")
@@ -170,8 +181,8 @@ def _check_scale_and_convolve(scale_and_convolve):
                 "kernels along theirs?"
             )
         wide = torch.Size([out, K * C // groups, k, k])
-        if convolutions.weights != [wide]:
-            shapes = ", ".join(str(list(used)) for used in convolutions.weights) or "none"
+        if calls.weights != [wide]:
+            shapes = ", ".join(str(list(used)) for used in calls.weights) or "none"
             return (
                 f"The numbers are right, but the convolutions' weights are {shapes}. It should be one convolution, "
                 f"with the weight {list(wide)}: the same for every image ({case})."
@@ -187,8 +198,7 @@ def _check_weight_gradient(weight_gradient):
         x = torch.randn(B, C, P, generator=generator)
         G = torch.randn(B, out, P, generator=generator)
         attention = torch.randn(B, K, generator=generator).softmax(1) if K > 1 else torch.rand(B, 1)
-        largest = _Largest()
-        with largest:
+        with Largest() as largest:
             got = weight_gradient(x, attention, G)
         case = f"B = {B}, K = {K}, C = {C}, O = {out}, P = {P}"
         if not isinstance(got, torch.Tensor):
@@ -214,26 +224,6 @@ def _check_weight_gradient(weight_gradient):
                 f"{B * out * C:,} ({case}). Weigh G or x first, then sum over images and positions in one product."
             )
     return None
-
-
-def _Largest():
-    """A mode that notes how many numbers the largest tensor made under it holds."""
-    from torch import Tensor
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class Largest(TorchDispatchMode):
-        numbers = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            result = function(*args, **(kwargs or {}))
-            for tensor in tree_leaves(result):
-                if isinstance(tensor, Tensor):  # the memory behind it: an expanded view takes none
-                    size = tensor.untyped_storage().nbytes() // tensor.element_size()
-                    self.numbers = max(self.numbers, size)
-            return result
-
-    return Largest()
 
 
 # Exercise 7.5: what P* depends on, besides K.
@@ -273,7 +263,7 @@ def _check_pointwise_odconv(pointwise_odconv):
         weight = torch.randn(K, out, C, 1, 1, generator=generator)
         mix = torch.randn(B, K, generator=generator).softmax(1)
         gate_out, gate_in = torch.rand(B, out, generator=generator), torch.rand(B, C, generator=generator)
-        with Convolutions() as convolutions:
+        with Calls() as calls:
             got = pointwise_odconv(x, weight, mix, gate_out, gate_in)
         case = f"B = {B}, C = {C}, O = {out}, K = {K}"
         if not isinstance(got, torch.Tensor):
@@ -292,8 +282,8 @@ def _check_pointwise_odconv(pointwise_odconv):
                 if close(got, torch.cat(missing)):
                     return f"The gate `{name}` is not applied."
             return f"The values are wrong for {case}."
-        if any(used[0] not in (out, K * out) for used in convolutions.weights):
-            shape = list(convolutions.weights[0])
+        if any(used[0] not in (out, K * out) for used in calls.weights):
+            shape = list(calls.weights[0])
             return f"The numbers are right, but a convolution has a kernel per image: {shape} ({case})."
     return None
 

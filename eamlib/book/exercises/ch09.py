@@ -4,13 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eamlib.book.exercises._questions import choice, number
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import Calls
 
-# Exercise 9.2: a pointwise dynamic convolution.
-_C, _O, _K = 512, 512, 4
-_KERNELS = _K * _C * _O
-_USUAL = _C * (_C // 4) + (_C // 4) * _K + _K
-_EAM = 4 * 25 * 10 + 10 * _K + _K
+
+def _attentions(C: int = 512, to: int = 512, K: int = 4, p: int = 5, h: int = 10) -> list[dict]:
+    kernels = K * C * to
+    usual = C * (C // 4) + (C // 4) * K + K
+    eam = 4 * p * p * h + h * K + K
+    return [
+        number(
+            "How many parameters are in its kernels?",
+            kernels,
+            "K kernels of C · O · 1 · 1 weights.",
+            right=f"{K} · {C} · {to}.",
+            mistakes={C * to: f"That is one kernel; there are K = {K}."},
+        ),
+        number(
+            "And in its attention, if it is the usual one?",
+            usual,
+            "C · C/4 without biases, then C/4 · K and K biases.",
+            right=f"{C} · {C // 4} + {C // 4} · {K} + {K}.",
+            mistakes={
+                usual + C // 4: "The first linear layer has no bias.",
+                usual - K: "The second linear layer has a bias.",
+            },
+        ),
+        number(
+            f"And if it is EAM's, with n = 4, p = {p} and h = {h}?",
+            eam,
+            f"n · p² numbers go into {h} units, and {h} units into K, with K biases.",
+            right=f"{4 * p * p} · {h} + {h} · {K} + {K}, whatever C is.",
+            mistakes={
+                4 * p * h + h * K + K: "A map of p × p has p² numbers.",
+                eam + h: "The first linear layer has no bias.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "9.1": [
@@ -45,35 +76,16 @@ QUIZZES = {
             },
         ),
     ],
-    "9.2": [
-        number(
-            "How many parameters are in its kernels?",
-            _KERNELS,
-            "K kernels of C · O · 1 · 1 weights.",
-            right="4 · 512 · 512.",
-            mistakes={_C * _O: "That is one kernel; there are K = 4."},
-        ),
-        number(
-            "And in its attention, if it is the usual one?",
-            _USUAL,
-            "C · C/4 without biases, then C/4 · K and K biases.",
-            right="512 · 128 + 128 · 4 + 4.",
-            mistakes={
-                _USUAL + _C // 4: "The first linear layer has no bias.",
-                _USUAL - _K: "The second linear layer has a bias.",
-            },
-        ),
-        number(
-            "And if it is EAM's, with n = 4, p = 5 and h = 10?",
-            _EAM,
-            "n · p² numbers go into 10 units, and 10 units into K, with K biases.",
-            right="100 · 10 + 10 · 4 + 4, whatever C is.",
-            mistakes={
-                4 * 5 * 10 + 10 * _K + _K: "A map of p × p has p² numbers.",
-                _EAM + 10: "The first linear layer has no bias.",
-            },
-        ),
-    ],
+    "9.2": _attentions(),
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "9.2": Drawn(
+        _attentions,
+        "C = {C} input channels, O = {to} output channels and K = {K} kernels.",
+        {"C": (256, 384, 640), "to": (320, 448), "K": (3, 5, 6), "p": (3, 4), "h": (8, 12)},
+    ),
 }
 
 
@@ -82,11 +94,14 @@ def _group_reduce(answer: Callable) -> str | None:
 
     from eamlib.layers import channel_selection
 
+    counts = {}
     for channels, n in ((4, 2), (12, 3), (12, 4), (6, 1), (5, 5)):
         x = torch.randn(2, channels, 3, 4)
         for maximum in (False, True):
             mine = channel_selection("cgr-max" if maximum else "cgr", channels, n)(x)
-            yours = answer(x, n, maximum=maximum)
+            with Calls() as calls:
+                yours = answer(x, n, maximum=maximum)
+            counts[channels, n, maximum] = calls.count
             where = f"C = {channels}, n = {n}, maximum={maximum}"
             if yours.shape != mine.shape:
                 return f"For {where} the result has shape {list(yours.shape)} instead of {list(mine.shape)}."
@@ -97,6 +112,10 @@ def _group_reduce(answer: Callable) -> str | None:
                 return f"For {where} your groups are every n-th channel; they should be neighbours."
             if not torch.allclose(yours, mine, atol=1e-6):
                 return f"For {where} the shape is right and the values are not: which channels form group 0?"
+    for maximum in (False, True):
+        few, more = counts[12, 3, maximum], counts[12, 4, maximum]
+        if few != more:
+            return f"The numbers are right, but by a loop: {few} calls of PyTorch's for n = 3 and {more} for n = 4."
     return None
 
 

@@ -7,13 +7,56 @@ import math
 from collections.abc import Callable, Sequence
 
 from eamlib._extras import need
-from eamlib.book.exercises._questions import choice, number
+from eamlib.book.exercises._questions import Drawn, choice, number
 
-# Exercise 11.2.
-_SE_90 = 100 * math.sqrt(0.9 * 0.1 / 10_000)
-_IMAGES = round(4 * 2 * 0.75 * 0.25 / 0.01**2)
-_FIRST_BAR = 0.05 / 25
-_NETWORKS = next(m for m in range(1, 99) if 2 * 0.5**m < _FIRST_BAR)
+
+def _envelope(q: float = 0.9, images: int = 10_000, near: float = 0.75, comparisons: int = 25) -> list[dict]:
+    error = math.sqrt(q * (1 - q) / images)
+    enough = round(4 * 2 * near * (1 - near) / 0.01**2)
+    bar = 0.05 / comparisons
+    networks = next(m for m in range(1, 99) if 2 * 0.5**m < bar)
+    half = 2 ** (networks - 1)
+    return [
+        number(
+            f"The standard error, in points, of an accuracy of {100 * q:g} % on {images:,} images?",
+            round(100 * error, 6),
+            "√(q (1 − q) / N), and 0.01 is one point.",
+            right=f"√({q:g} · {1 - q:g} / {images}) = {error:g}.",
+            mistakes={
+                round(error, 8): "In points, please: percent.",
+                round(q * (1 - q), 6): "That is the variance of one flip; take the root of it over N.",
+            },
+        ),
+        number(
+            f"Two networks near {100 * near:g} % err independently. How many test images make a difference "
+            "of one point equal to two standard errors?",
+            enough,
+            f"The variances of both add up: 2 · {near:g} · {1 - near:g} / N. Set twice its root to 0.01.",
+            right=f"4 · {2 * near * (1 - near):g} / 0.0001.",
+            mistakes={
+                enough // 2: "That is for one network; the variances of two add up.",
+                enough // 4: "Two standard errors, not one.",
+            },
+        ),
+        number(
+            f"Of {comparisons} comparisons, how small must the smallest p-value be for Holm's method to accept it "
+            "at 5 %?",
+            bar,
+            "The smallest is multiplied by the number of comparisons.",
+            right=f"0.05 / {comparisons}.",
+            mistakes={0.05: "That would be without any correction."},
+        ),
+        number(
+            "How many networks, all with the same sign, does a two-sided sign test need to get below that?",
+            networks,
+            f"2 · (1/2)^m: for which m is it below {bar:g}?",
+            right=f"2 / {2**networks} = {2 / 2**networks:.3g}.",
+            mistakes={
+                networks - 1: f"1/{half} is the one-sided p-value of that many, and the two-sided one is 2/{half}."
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "11.1": [
@@ -44,43 +87,7 @@ QUIZZES = {
             },
         ),
     ],
-    "11.2": [
-        number(
-            "The standard error, in points, of an accuracy of 90 % on 10,000 images?",
-            round(_SE_90, 6),
-            "√(q (1 − q) / N), and 0.01 is one point.",
-            right="√(0.9 · 0.1 / 10000) = 0.003.",
-            mistakes={
-                0.003: "In points, please: percent.",
-                0.09: "That is the variance of one flip; take the root of it over N.",
-            },
-        ),
-        number(
-            "Two networks near 75 % err independently. How many test images make a difference of one point equal to "
-            "two standard errors?",
-            _IMAGES,
-            "The variances of both add up: 2 · 0.75 · 0.25 / N. Set twice its root to 0.01.",
-            right="4 · 0.375 / 0.0001.",
-            mistakes={
-                _IMAGES // 2: "That is for one network; the variances of two add up.",
-                _IMAGES // 4: "Two standard errors, not one.",
-            },
-        ),
-        number(
-            "Of 25 comparisons, how small must the smallest p-value be for Holm's method to accept it at 5 %?",
-            _FIRST_BAR,
-            "The smallest is multiplied by the number of comparisons.",
-            right="0.05 / 25.",
-            mistakes={0.05: "That would be without any correction."},
-        ),
-        number(
-            "How many networks, all with the same sign, does a two-sided sign test need to get below that?",
-            _NETWORKS,
-            "2 · (1/2)^m: for which m is it below 0.002?",
-            right="2 / 1024 = 0.00195.",
-            mistakes={_NETWORKS - 1: "1/512 is the one-sided p-value of nine, and the two-sided one is 2/512."},
-        ),
-    ],
+    "11.2": _envelope(),
     "11.6": [
         choice(
             "One seed each: RCR is 2.2 points above DyNet, and McNemar's p is below 0.001.",
@@ -115,6 +122,15 @@ QUIZZES = {
             },
         ),
     ],
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "11.2": Drawn(
+        _envelope,
+        "an accuracy of {q:.0%} on {images:,} images; two networks near {near:.0%}; {comparisons} comparisons.",
+        {"q": (0.8, 0.64, 0.98), "images": (2_500, 40_000), "near": (0.6, 0.7, 0.8), "comparisons": (10, 20, 50)},
+    ),
 }
 
 

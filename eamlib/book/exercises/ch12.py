@@ -4,15 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eamlib.book.exercises._questions import choice, number
-from eamlib.book.exercises._watch import seeded
+from eamlib.book.exercises._questions import Drawn, choice, number
+from eamlib.book.exercises._watch import seeded, without
 
-# Exercise 12.2: a 3×3 convolution from 64 to 128 channels, K = 4, EAM with n = 4, p = 2, h = 10.
-_CONV = 9 * 64 * 128
-_ATTENTION = (4 * 2 * 2) * 10 + 10 * 4 + 4
-_SHARES = (0.7, 0.1, 0.1, 0.1)
 # Exercise 12.7: the largest unsigned byte, and where integers of 16 and of 32 bits end.
 _BYTE, _PAIR, _SUM = 255, 2**15 - 1, 2**31 - 1
+
+
+def _converted(C: int = 64, to: int = 128, p: int = 2, h: int = 10, shares: tuple = (0.7, 0.1, 0.1, 0.1)) -> list[dict]:
+    # A 3 × 3 convolution from C to O channels, K = 4, EAM with n = 4.
+    conv, attention = 9 * C * to, 4 * p * p * h + h * 4 + 4
+    return [
+        number(
+            "How many parameters has the converted layer?",
+            4 * conv + attention,
+            "K kernels, then the two linear layers of the attention, of which only the second has a bias.",
+            right=f"4 · {conv:,} + {4 * p * p} · {h} + {h} · 4 + 4.",
+            mistakes={
+                conv + attention: "K kernels are stored, not one.",
+                4 * conv: "The attention has parameters, too.",
+                4 * conv + attention + h: "EAM's first linear layer has no bias.",
+                4 * conv + 4 * 25 * h + h * 4 + 4: f"Here p = {p}: the attention reads n · p² = {4 * p * p} numbers.",
+            },
+        ),
+        number(
+            "How many parameters has the frozen layer?",
+            conv,
+            "What is left of K kernels that are mixed in fixed shares, and of an attention that never runs?",
+            right="One kernel and no attention, as before the conversion.",
+            mistakes={4 * conv: "The K kernels are added up into one."},
+        ),
+        number(
+            f"An attention is {shares} for every image. How long is the first step of the mixture, as a "
+            "fraction of a static kernel's step?",
+            round(sum(a * a for a in shares), 4),
+            "The step of the mixture is Σ_k a_k · a_k G: kernel k moves by a_k G and has the share a_k.",
+            right=f"{' + '.join(f'{a * a:.2f}' for a in shares)}: the more uneven the shares, the longer the step.",
+            mistakes={
+                0.25: "That is a uniform attention.",
+                shares[0]: f"Kernel 1 moves by {shares[0]} G, and is then weighted by {shares[0]}.",
+                1: "Σ a_k = 1, but here each share counts twice: in the gradient, and in the mixture.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "12.1": [
@@ -54,39 +89,7 @@ QUIZZES = {
             },
         ),
     ],
-    "12.2": [
-        number(
-            "How many parameters has the converted layer?",
-            4 * _CONV + _ATTENTION,
-            "K kernels, then the two linear layers of the attention, of which only the second has a bias.",
-            right=f"4 · {_CONV:,} + 16 · 10 + 10 · 4 + 4.",
-            mistakes={
-                _CONV + _ATTENTION: "K kernels are stored, not one.",
-                4 * _CONV: "The attention has parameters, too.",
-                4 * _CONV + _ATTENTION + 10: "EAM's first linear layer has no bias.",
-                4 * _CONV + 4 * 25 * 10 + 10 * 4 + 4: "Here p = 2: the attention reads n · p² = 16 numbers.",
-            },
-        ),
-        number(
-            "How many parameters has the frozen layer?",
-            _CONV,
-            "What is left of K kernels that are mixed in fixed shares, and of an attention that never runs?",
-            right="One kernel and no attention, as before the conversion.",
-            mistakes={4 * _CONV: "The K kernels are added up into one."},
-        ),
-        number(
-            "An attention is (0.7, 0.1, 0.1, 0.1) for every image. How long is the first step of the mixture, as a "
-            "fraction of a static kernel's step?",
-            round(sum(a * a for a in _SHARES), 4),
-            "The step of the mixture is Σ_k a_k · a_k G: kernel k moves by a_k G and has the share a_k.",
-            right="0.49 + 3 · 0.01: the more uneven the shares, the longer the step.",
-            mistakes={
-                0.25: "That is a uniform attention.",
-                0.7: "Kernel 1 moves by 0.7 G, and is then weighted by 0.7.",
-                1: "Σ a_k = 1, but here each share counts twice: in the gradient, and in the mixture.",
-            },
-        ),
-    ],
+    "12.2": _converted(),
     "12.7": [
         number(
             "The sum of two products, unsigned byte times weight, has to fit in 16 bits, which end at 32,767. How "
@@ -121,6 +124,22 @@ QUIZZES = {
     ],
 }
 
+# What each student of a class is asked instead.
+DRAWN = {
+    "12.2": Drawn(
+        _converted,
+        "A 3 × 3 convolution from {C} to {to} channels without a bias is converted to EAM with "
+        "K = 4, n = 4, p = {p}, h = {h}, and later frozen.",
+        {
+            "C": (48, 80, 96),
+            "to": (160, 192),
+            "p": (3, 4),
+            "h": (8, 12),
+            "shares": ((0.6, 0.2, 0.1, 0.1), (0.5, 0.3, 0.1, 0.1), (0.4, 0.4, 0.1, 0.1)),
+        },
+    ),
+}
+
 
 def _convolutions():
     """Trained convolutions of several shapes, and an input for each."""
@@ -137,6 +156,7 @@ def _convolutions():
     return [(conv, torch.randn(3, conv.in_channels, *size)) for conv, size in cases]
 
 
+@without(r"^eamlib\.analysis\.convert\.")
 def _replicate(answer: Callable) -> str | None:
     import torch
 

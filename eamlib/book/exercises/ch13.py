@@ -4,12 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eamlib.book.exercises._questions import choice, number
+from eamlib.book.exercises._questions import Drawn, choice, number
 from eamlib.book.exercises._watch import seeded
 
-# Exercise 13.2: ResNet50's head at 768 × 768.
-_POSITIONS = (768 // 8) ** 2
-_HEAD = 9 * 2048 * 512 * _POSITIONS
+
+def _dilated(size: int = 768, out: int = 512) -> list[dict]:
+    # ResNet50's head on an image of size × size, at output stride 8.
+    side = size // 8
+    head = 9 * 2048 * out * side**2
+    return [
+        number(
+            "By which factor does the cost of a 3 × 3 convolution at the end of the last stage grow?",
+            16,
+            "The number of taps stays the same; count the positions of the map.",
+            right="Four times as many positions along each axis.",
+            mistakes={
+                4: "Along each axis, yes.",
+                1: "The number of taps is as before, but the number of positions is not.",
+            },
+        ),
+        number(
+            "And the cost of one in the middle of the last stage but one?",
+            4,
+            "How many of the removed strides lie in front of it?",
+            right="One removed stride: twice as many positions along each axis.",
+            mistakes={16: "Only one of the two removed strides lies in front of it.", 2: "Along each axis, yes."},
+        ),
+        number(
+            f"How many multiply-adds has the head's 3 × 3 convolution from 2048 to {out} channels, on an image of "
+            f"{size} × {size} at output stride 8?",
+            head,
+            "k · k · C · O · H' · W'.",
+            right=f"9 · 2048 · {out} · {side}².",
+            mistakes={
+                9 * 2048 * out * side: f"The map has {side} · {side} positions.",
+                9 * 2048 * out * (size // 32) ** 2: "That is output stride 32.",
+                9 * 2048 * out * size**2: "The convolution runs on the map, not on the image.",
+                2048 * out * side**2: "The kernel has 3 · 3 taps.",
+            },
+        ),
+    ]
+
 
 QUIZZES = {
     "13.1": [
@@ -45,38 +80,16 @@ QUIZZES = {
             },
         ),
     ],
-    "13.2": [
-        number(
-            "By which factor does the cost of a 3 × 3 convolution at the end of the last stage grow?",
-            16,
-            "The number of taps stays the same; count the positions of the map.",
-            right="Four times as many positions along each axis.",
-            mistakes={
-                4: "Along each axis, yes.",
-                1: "The number of taps is as before, but the number of positions is not.",
-            },
-        ),
-        number(
-            "And the cost of one in the middle of the last stage but one?",
-            4,
-            "How many of the removed strides lie in front of it?",
-            right="One removed stride: twice as many positions along each axis.",
-            mistakes={16: "Only one of the two removed strides lies in front of it.", 2: "Along each axis, yes."},
-        ),
-        number(
-            "How many multiply-adds has the head's 3 × 3 convolution from 2048 to 512 channels, on an image of "
-            "768 × 768 at output stride 8?",
-            _HEAD,
-            "k · k · C · O · H' · W'.",
-            right="9 · 2048 · 512 · 96².",
-            mistakes={
-                9 * 2048 * 512 * 96: "The map has 96 · 96 positions.",
-                9 * 2048 * 512 * 24**2: "That is output stride 32.",
-                9 * 2048 * 512 * 768**2: "The convolution runs on the map, not on the image.",
-                2048 * 512 * _POSITIONS: "The kernel has 3 · 3 taps.",
-            },
-        ),
-    ],
+    "13.2": _dilated(),
+}
+
+# What each student of a class is asked instead.
+DRAWN = {
+    "13.2": Drawn(
+        _dilated,
+        "An image of {size} × {size}, and {out} output channels of the head.",
+        {"size": (512, 640, 1024), "out": (256, 384)},
+    ),
 }
 
 

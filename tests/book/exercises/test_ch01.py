@@ -115,7 +115,7 @@ def formula(size, k, s, d):
         (lambda size, k, s=1, d=1: (k - 1, k - 1), "sum of both"),
         (lambda size, k, s=1, d=1: (k // 2, k // 2), "both sides"),
         (lambda size, k, s=1, d=1: (k // 2, (k - 1) // 2), "after the last"),
-        (lambda size, k, s=1, d=1: _same_padding(size, k, s), "spans"),
+        (lambda size, k, s=1, d=1: smallest_padding(size, k, s, 1), "spans"),
         (lambda size, k, s=1, d=1: (d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2), "stride"),
         (
             lambda size, k, s=1, d=1: (formula(size, k, s, d) // 2, -(-formula(size, k, s, d) // 2)),
@@ -133,7 +133,6 @@ def test_wrong_same_padding_gets_a_hint(answer, keyword):
 
 
 def test_right_same_padding():
-    assert check("1.3", _same_padding).passed is True
     assert check("1.3", lambda *case: list(smallest_padding(*case))).passed is True
 
 
@@ -153,7 +152,7 @@ def conv2d(x, w, bias=None, stride=1, padding=0, dilation=1, *, without=(), swap
 @pytest.mark.parametrize(
     ("answer", "keyword"),
     [
-        (F.conv2d, "PyTorch's convolution"),
+        (F.conv2d, "torch.conv2d is not allowed"),
         (lambda x, w, bias=None, stride=1, padding=0, dilation=1: x.tolist(), "Return a tensor"),
         (lambda *a, **s: conv2d(*a, **s, swapped=True), "which comes first"),
         (lambda *a, **s: conv2d(*a, **s, without=("bias",)), "bias"),
@@ -207,9 +206,9 @@ def by_autograd(w, g):
 @pytest.mark.parametrize(
     ("answer", "keyword"),
     [
-        (lambda w, g: F.conv_transpose2d(g, w), "PyTorch's convolution"),
-        (lambda w, g: torch.nn.grad.conv2d_input((1, 1, 4, 4), w, g), "PyTorch's convolution"),
-        (by_autograd, "raised"),
+        (lambda w, g: F.conv_transpose2d(g, w), "torch.conv_transpose2d is not allowed"),
+        (lambda w, g: torch.nn.grad.conv2d_input((1, 1, 4, 4), w, g), "conv2d_input is not allowed"),
+        (by_autograd, "torch.autograd.grad is not allowed"),
         (lambda w, g: input_gradient(w, g).tolist(), "Return a tensor"),
         (lambda w, g: g, "the input's"),
         (lambda w, g: input_gradient(w, g, turn=True), "turned once"),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import eamlib
-from eamlib.book.exercises import QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.book.exercises.ch02 import _mobilenet_v1
 from eamlib.layers import DepthwiseSeparable
 
@@ -123,7 +123,7 @@ def test_ratio_check_agrees_with_a_count():
         standard = nn.Conv2d(C, out_channels, k, padding=k // 2)
         return eamlib.cost(pair, (C, 8, 8)).flops / eamlib.cost(standard, (C, 8, 8)).flops
 
-    assert check("2.3", counted).passed is True
+    assert CHECKS["2.3"](counted) is None  # the counter is this library's, and banned
 
 
 def answers(exercise):

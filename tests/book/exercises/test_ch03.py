@@ -7,10 +7,13 @@ import pytest
 import torch
 
 import eamlib
-from eamlib.book.exercises import QUIZZES, check
+from eamlib.book.exercises import CHECKS, QUIZZES, check
 from eamlib.layers.convolution import static_conv
 from eamlib.models.mobilenet_v2 import InvertedResidual
-from eamlib.models.shufflenet_v2 import channel_shuffle
+
+
+def channel_shuffle(x, groups):
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def macs(c_in, c_out, size, stride=1, t=6, k=3, *, expansion=True, before=None, after=None, kernel=None):
@@ -79,7 +82,7 @@ def test_the_count_agrees_with_fvcore():
         block = InvertedResidual(c_in, c_out, stride, t, conv=static_conv, expand=t > 1)
         return eamlib.cost(block, (c_in, size, size)).by_part["convolution"]
 
-    assert check("3.3", counted).passed is True
+    assert CHECKS["3.3"](counted) is None  # the counter is this library's, and banned
 
 
 def answers(exercise):

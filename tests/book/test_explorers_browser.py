@@ -124,9 +124,9 @@ def neighbours(element):
 
 
 def choose_channel(browser, element, channel):
-    radio = element.find_element(By.CSS_SELECTOR, f".tile input[value='{channel}']")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", radio)
-    radio.click()
+    tile = element.find_element(By.CSS_SELECTOR, f".tile:has(input[value='{channel}'])")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", tile)
+    tile.click()
 
 
 def chosen(element):
@@ -164,7 +164,7 @@ def test_what_is_drawn_is_described(explorer):
             inside = "ancestor::*[@role='img' or self::label]"
             hidden = canvas.get_attribute("aria-hidden") == "true" and canvas.find_elements(By.XPATH, inside)
             assert hidden or (canvas.get_attribute("role") == "img" and canvas.get_attribute("aria-label"))
-        for field in element.find_elements(By.CSS_SELECTOR, "select, input"):
+        for field in element.find_elements(By.CSS_SELECTOR, ":is(select, input):not([hidden] *)"):
             assert field.accessible_name
     assert explorer("channels").find_elements(By.CSS_SELECTOR, "[aria-live=polite]")
 
@@ -237,7 +237,7 @@ def test_a_comparison_by_means_and_the_untrained_network(explorer, images):
 
 
 def test_two_maps_are_drawn_against_each_other(explorer):
-    element = explorer("channels")
+    element = first_layer(explorer)
     threshold(element).send_keys(Keys.HOME)
     items = element.find_elements(By.CSS_SELECTOR, ".neighbours li")
     assert len(items) > 1

@@ -176,7 +176,7 @@ def test_pandas_takes_a_table_as_it_is():
 
 def test_attention_is_exchanged_and_imitated(run, tmp_path, capsys, monkeypatch):
     file = tmp_path / "record.json"
-    assert main(command(run, NAME, "--imitate", "40", "--json", str(file))) == 0
+    assert main(command(run, NAME, "--imitate", "40", "--count", "50", "--json", str(file))) == 0
     record = records.read(file)
     assert (record["configuration"]["train"], record["configuration"]["count"]) == (40, 50)
     monkeypatch.setattr(records, "published_bytes", lambda name: {f"imitation/{NAME}.json": file.read_bytes()}[name])

@@ -71,8 +71,8 @@ def _called(frame, event: str, argument) -> str | None:
         ".__call__"
     ):  # torch.ops.aten.conv2d: an object of one class for all of them
         return f"torch.ops.{next(iter(frame.f_locals.values()), '')}"
-    if module == __name__ or "<locals>" in name:
-        return None  # the watching itself, what a check hands in, what a function that has been seen has made
+    if module == __name__ or "<locals>" in name or frame.f_code.co_filename.startswith("<"):
+        return None  # the watching itself, what a check or a function that was seen has made, what no file holds
     return f"{module}.{name}"
 
 

@@ -47,8 +47,8 @@ class Imitation:
 
     @property
     def share(self) -> float:
-        """The imitated share of what the layer's attention tells about an image. 1 is all of it, and 0 is no better than
-        the constant. It is 0, too, where the layer's own attention is in effect the same for all images."""
+        """The imitated share of what the layer's attention tells about an image. 1 is all of it, 0 no better than the
+        constant. It is 0, too, where the layer's own attention is in effect the same for all images."""
         return 1 - self.divergence / self.constant if self.constant > _STATIC else 0.0
 
 

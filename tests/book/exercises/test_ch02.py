@@ -151,8 +151,8 @@ def test_no_mistake_is_listed_twice(exercise):
 def test_rank_of_a_pair(m):
     """The proof's answer, min(m, O, k²), by trying."""
     C, out_channels, k = 2, 12, 3
-    D, P = torch.randn(m * C, 1, k, k), torch.randn(out_channels, m * C, 1, 1)
-    ranks = torch.linalg.matrix_rank(merge(D, P, C).flatten(2).transpose(0, 1), rtol=1e-4)
+    D, P = torch.randn(m * C, 1, k, k).double(), torch.randn(out_channels, m * C, 1, 1).double()
+    ranks = torch.linalg.matrix_rank(merge(D, P, C).flatten(2).transpose(0, 1), rtol=1e-8)
     assert ranks.tolist() == [min(m, out_channels, k * k)] * C
     assert answers("2.1")[0]["answer"] == "min(m, O, k²)"
 

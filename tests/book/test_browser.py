@@ -121,6 +121,19 @@ def test_quizzes_answer_at_once(browser, site, notebook):
             assert feedback.text
 
 
+def test_a_formula_wider_than_a_phone_begins_in_sight(browser, site):
+    show(browser, PHONE)
+    visit(browser, f"{site}/notebooks/01_standard_convolution/01_4_counting_and_the_roofline.html")
+    wait(browser, "return document.querySelectorAll('div.math mjx-math').length > 3")
+    formulas = """
+        return [...document.querySelectorAll("div.math")].map(div => [
+            div.querySelector("mjx-math").getBoundingClientRect().left >= div.getBoundingClientRect().left - 1,
+            div.scrollWidth > div.clientWidth || div.querySelector("mjx-container").scrollWidth > div.clientWidth]);
+    """
+    begins, wider = zip(*browser.execute_script(formulas), strict=True)
+    assert any(wider) and all(begins)
+
+
 @pytest.mark.parametrize(
     ("width", "word", "wanted"),
     [

@@ -11,10 +11,12 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 // A formula is a stop of the Tab key where it scrolls, and only there.
 const reach = () => {
-    // One with a number scrolls within the frame around it.
-    for (const formula of document.querySelectorAll('mjx-container[display="true"], div.math'))
-        if (formula.scrollWidth > formula.clientWidth || formula.scrollHeight > formula.clientHeight) formula.tabIndex = 0;
+    // One with a number scrolls within the frame around it, one in a line of text sideways only.
+    for (const formula of document.querySelectorAll('mjx-container[display="true"], .math')) {
+        const high = !formula.matches("span") && formula.scrollHeight > formula.clientHeight;
+        if (high || formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
         else formula.removeAttribute("tabindex");
+    }
 };
 window.addEventListener("load", () => window.MathJax?.startup?.promise.then(reach));
 window.addEventListener("resize", reach);

@@ -134,6 +134,18 @@ def test_a_formula_wider_than_a_phone_begins_in_sight(browser, site):
     assert any(wider) and all(begins)
 
 
+def test_a_formula_in_a_line_of_text_scrolls_where_a_phone_is_narrower(browser, site):
+    show(browser, PHONE)
+    visit(browser, f"{site}/notebooks/03_lightweight_networks/03_1_mobilenet_v1_and_v2.html")
+    browser.execute_script("document.querySelectorAll('details').forEach(folded => (folded.open = true))")
+    wide = """
+        return [...document.querySelectorAll("span.math")].filter(math => math.scrollWidth > math.clientWidth)
+            .map(math => [math.tabIndex, getComputedStyle(math).overflowX]);
+    """
+    wait(browser, f"const found = (() => {{ {wide} }})(); return found.length && found.every(([stop]) => stop === 0)")
+    assert {overflow for _, overflow in browser.execute_script(wide)} == {"auto"}
+
+
 @pytest.mark.parametrize(
     ("width", "word", "wanted"),
     [

@@ -74,6 +74,13 @@ def test_every_picture_is_described(path):
     assert not [cell.id for cell in captioned if not cell.metadata.mystnb.get("image", {}).get("alt")]
 
 
+@each_notebook
+def test_no_caption_or_printed_line_has_markdown_in_it(path):
+    """What a cell prints, and the caption of a table, are shown as they are."""
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [source for source in code if re.search(r"\*\((recorded|paper)", source)] == []
+
+
 @pytest.mark.parametrize("chapter", chapters())
 def test_a_chapter_has_three_to_nine_exercises(chapter):
     """Each number once, each with its quiz or check and one folded solution: `exercises` raises where it is not so.

@@ -57,13 +57,14 @@ def run(options: Namespace) -> None:
     found = network(options.network, images=options.images, count=options.count, results=results, work=options.work)
     print(f"{found.name} ({found.origin}), {len(found.images):,} images of {found.images.name}.", flush=True)
     if options.imitate is None:
-        how, digits = {"channels": list(channels)}, 4
+        how, digits, lines = {"channels": list(channels)}, 4, redundancy_records.lines
         tables = redundancy_records.measure(found, channels=channels, device=device)
-        print(*redundancy_records.lines(tables), sep="\n")
     else:
-        how, digits = {"train": options.imitate}, 6
+        how, digits, lines = {"train": options.imitate}, 6, imitation_records.lines
         tables = imitation_records.measure(found, options.imitate, device=device)
-        print(*imitation_records.lines(tables), sep="\n")
+    found_so = redundancy_records.packed(tables, digits)
+    # Of the rounded numbers, as the record is printed later: what is rounded twice may differ in its last digit.
+    print(*lines(redundancy_records.unpacked(found_so)), sep="\n")
     if options.json:
         configuration = {
             "network": found.name,
@@ -71,5 +72,4 @@ def run(options: Namespace) -> None:
             "images": found.images.name,
             "count": len(found.images),
         }
-        found_so = redundancy_records.packed(tables, digits)
         records.write({"configuration": configuration | how, **found_so, **where}, options.json)

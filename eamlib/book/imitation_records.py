@@ -51,6 +51,14 @@ def measure(network: Network, train: int, *, device: torch.device | str = "cpu")
 
     Raises:
         ValueError: if ``train`` is below 1, or the network is no run or has no dynamic layer.
+
+    Example:
+        >>> from eamlib.book.networks import network
+        >>> found = network("fashion_mnist/mobilenet_v1-x0.25-dynamic-e5-seed0", images="sample", count=4)
+        >>> measure(found, 0)
+        Traceback (most recent call last):
+            ...
+        ValueError: --imitate = 0 must be an integer of at least 1.
     """
     positive_int("--imitate", train)
     if network.trained_on is None:

@@ -75,7 +75,7 @@ def measure(network: Network, *, channels: Sequence[int] = COUNTS, device: torch
         >>> found = network("fashion_mnist/mobilenet_v1-x0.25-static-e5-seed0", images="sample", count=20)
         >>> tables = measure(found, channels=[])  # without the premise
         >>> tables["layers"][0]["layer"], tables["layers"][0]["channels"], len(tables["kernels"])
-        ('features.0.0', 8, 27)
+        ('features.0.0', 3, 27)
     """
     for n in channels:
         integer_within("--channels", n, 1)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 
 import pytest
@@ -173,8 +174,14 @@ def no_shared_memory():
 )
 def test_a_lost_worker_is_named(sets, monkeypatch, fails, message):
     worker_that(fails, monkeypatch, 13)
-    with pytest.raises(ChildProcessError, match=message), lost_workers_named():
-        read(sets[0], workers=1)
+    said = []
+    for _ in range(3):  # where the signal meets a destructor, PyTorch's report of it is lost, and with it the reason
+        with pytest.raises(ChildProcessError) as caught, lost_workers_named():
+            read(sets[0], workers=1)
+        said.append(str(caught.value))
+        if re.search(message, said[-1]):
+            return
+    pytest.fail(f"nothing of {said} says {message}")
 
 
 @pytest.mark.parametrize("error", [EOFError, ConnectionResetError, FileNotFoundError])
